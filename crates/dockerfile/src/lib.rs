@@ -1,1 +1,26 @@
-//! Being written.
+//! The text: Dockerfile text to a tree with spans, variable expansion, ignore patterns.
+//!
+//! Everything here is a function of its arguments: text in, data out. This crate knows no files,
+//! registries, images or stages; it does not decide which instructions kiln can carry out, only
+//! what the text says. Rows such as P7 or H3 in comments are the rows of the dialect checklist
+//! that the tests under `tests/dockerfiles/` re-express.
+
+mod ast;
+mod diagnostic;
+mod expand;
+pub mod ignore;
+mod parse;
+mod span;
+
+pub use ast::{
+    AddInstruction, ArgDeclaration, CommandForm, CopyInstruction, CopySource, Directive,
+    DirectiveKind, Dockerfile, FromInstruction, Healthcheck, HealthcheckCommand, Heredoc,
+    InlineFile, Instruction, InstructionKind, Keyword, Node, NodeKind, OnbuildInstruction,
+    PIPES_DIRECTORY, Pair, PairForm, Pairs, RunInstruction,
+};
+pub use diagnostic::{Diagnostic, Severity};
+pub use expand::{
+    ExpandError, ExpandErrorKind, Expansion, Variables, expand, expand_heredoc, expand_words,
+};
+pub use parse::{Parse, parse, parse_onbuild};
+pub use span::{LineColumn, Span, Spanned};
