@@ -1,1 +1,18 @@
-//! Being written.
+//! The hands: takes a request to build, asks the solver what is next, does it
+//! with the store, the sandbox and the registry, and says what happened.
+//!
+//! It has no words for people: it emits [`Event`]s and returns a
+//! [`BuildReport`] or a [`BuildError`], and the program renders them. It reads
+//! no environment variable and has never heard of tag policies or CI systems.
+
+mod error;
+mod event;
+mod report;
+mod request;
+
+pub use error::{BuildError, ErrorKind, FailedStep};
+pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
+pub use report::{BuildReport, OutputReport, StepReport, Traffic};
+pub use request::{
+    BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice,
+};

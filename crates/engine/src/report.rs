@@ -1,0 +1,85 @@
+//! What a build came to, for summaries and for `--metadata-file`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use oci::{Descriptor, Digest, Reference};
+
+use crate::event::{StepNumber, StepOutcome};
+
+/// The result of a build that succeeded.
+#[derive(Clone, Debug)]
+pub struct BuildReport {
+    /// The manifest, as pushed or as it would be.
+    pub manifest: Descriptor,
+    /// Its image configuration.
+    pub config: Digest,
+    /// Layers, compressed, plus config and manifest, in bytes.
+    pub image_bytes: u64,
+    /// The steps that the target needs, in order of the graph; base images not
+    /// listed.
+    pub steps: Vec<StepReport>,
+    /// What was moved.
+    pub traffic: Traffic,
+    /// What was made of the image.
+    pub outputs: Vec<OutputReport>,
+    /// Wall time of the whole build.
+    pub duration: Duration,
+}
+
+/// One step of a finished build.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// Its place in the graph.
+    pub step: StepNumber,
+    /// Such as `[build 2/5] RUN make`.
+    pub title: String,
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// Wall time; zero for cached steps.
+    pub duration: Duration,
+}
+
+/// What was moved to and from registries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of bodies received.
+    pub down_bytes: u64,
+    /// Bytes of bodies sent.
+    pub up_bytes: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Blobs that had to be sent.
+    pub blobs_sent: u64,
+    /// Blobs that were mounted from another repository.
+    pub blobs_mounted: u64,
+    /// Blobs that the destination already had.
+    pub blobs_present: u64,
+}
+
+/// Where the image went.
+#[derive(Clone, Debug)]
+pub enum OutputReport {
+    /// A tag in a registry points at it.
+    Published {
+        /// The tag.
+        reference: Reference,
+        /// The tag already pointed there.
+        unchanged: bool,
+    },
+    /// It is in the store under this name.
+    Stored {
+        /// The name.
+        reference: Reference,
+    },
+    /// It was written to a file or directory; `None` is stdout.
+    Written {
+        /// Where.
+        path: Option<PathBuf>,
+    },
+    /// It was handed to a container engine.
+    Loaded {
+        /// Which.
+        engine: String,
+    },
+}
