@@ -6,11 +6,23 @@
 //! that the tests under `tests/dockerfiles/` re-express.
 
 mod ast;
+pub mod chmod;
+pub mod chown;
 mod diagnostic;
+pub mod duration;
 mod expand;
+pub mod expose;
+mod flags;
+mod heredoc;
 pub mod ignore;
+mod instruction;
+mod json;
+mod line;
 mod parse;
+pub mod signal;
 mod span;
+mod suggest;
+mod words;
 
 pub use ast::{
     AddInstruction, ArgDeclaration, CommandForm, CopyInstruction, CopySource, Directive,
@@ -22,5 +34,6 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use expand::{
     ExpandError, ExpandErrorKind, Expansion, Variables, expand, expand_heredoc, expand_words,
 };
-pub use parse::{Parse, parse, parse_onbuild};
+pub use instruction::WORDS_MAX;
+pub use parse::{Parse, TEXT_BYTES_MAX, parse, parse_onbuild};
 pub use span::{LineColumn, Span, Spanned};
