@@ -1,1 +1,23 @@
-//! Being written.
+//! The plan: stages, steps, keys, and a solver that only decides.
+//!
+//! A tree of the `dockerfile` crate and a [`Request`] become a [`StageSet`] (only what the target
+//! needs, with every image that must be looked up), that becomes a [`BuildGraph`] of [`Step`]s,
+//! and a [`Solver`] says what to do next with it: take a fingerprint, ask the cache, run a step.
+//! Doing it is for others: this crate touches no file, socket, clock, thread or runtime, and has
+//! never heard of a layer's bytes. Rows such as A5 or C8 in comments are the rows of the dialect
+//! checklist that the tests under `tests/graphs/` re-express.
+
+mod image;
+mod key;
+mod request;
+mod solver;
+mod step;
+
+pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
+pub use key::{CacheKey, KeyKind, KeyPart, KeyParts, PartValue};
+pub use request::{ExtraHost, Network, Request};
+pub use solver::{Action, Output, Solver, SolverOptions, StepState};
+pub use step::{
+    BuildGraph, CopySource, CopyStep, InlineFile, Origin, RunStep, Step, StepId, StepKind,
+    Variable, WorkdirStep, has_wildcard,
+};
