@@ -1,7 +1,19 @@
 //! Layers as values: what is in them ([`entry`]), and the ways in and out.
 
+mod archive;
 mod entry;
+mod index;
+mod limits;
+mod scan;
+mod tree;
+mod unpack;
 
+pub use archive::{Archive, ArchiveEntry, ArchiveError, ArchiveKind};
 pub use entry::{
     ContentHash, Entry, EntryKind, EntryPath, Metadata, NAME_BYTES_MAX, PATH_BYTES_MAX, PathError,
 };
+pub use index::{IndexError, LayerIndex, SMALL_FILE_BYTES_MAX};
+pub use limits::Limits;
+pub use scan::{ScanError, ScanOptions, scan};
+pub use tree::{Follow, Node, NodeId, ResolveError, Resolved, Tree};
+pub use unpack::{Ownership, UnpackTarget};
