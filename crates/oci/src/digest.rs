@@ -236,6 +236,18 @@ impl Hasher {
         }
     }
 
+    /// The raw SHA-256 of all the bytes seen.
+    ///
+    /// # Panics
+    ///
+    /// When this hasher was made for another algorithm.
+    pub fn finish_sha256(self) -> [u8; 32] {
+        match self.0 {
+            State::Sha256(state) => state.finalize().into(),
+            State::Sha512(_) => panic!("a SHA-512 hasher has no SHA-256"),
+        }
+    }
+
     /// The digest of all the bytes seen.
     pub fn finish(self) -> Digest {
         match self.0 {
