@@ -1,1 +1,37 @@
-//! Being written.
+//! The wire: a client for OCI registries that pulls, pushes and mounts, and
+//! proves who it is (distribution specification 1.1).
+//!
+//! Everything streams in bounded memory, everything that arrives is compared
+//! with its digest and size, everything that was sent is asked for again, and
+//! no peer can make it wait for ever. One policy, in [`Origin`]'s module,
+//! decides where credentials and follow-up requests may go.
+//!
+//! This crate does not know that disks exist, except for the configuration and
+//! certificate files whose paths it is given. It reads no environment variable:
+//! whatever is ambient is a field of [`ClientOptions`],
+//! [`RegistrySettings`] or [`CredentialSources`]. It never moves a tag on its
+//! own account and knows nothing of builds, layers or caches.
+
+mod auth;
+mod blob;
+mod client;
+mod error;
+mod manifest;
+mod origin;
+mod retry;
+mod settings;
+mod traffic;
+mod upload;
+
+pub use auth::{Account, Credential, CredentialError, CredentialSources, CredentialStore, Secret};
+pub use blob::{BlobReader, BlobStream, ConsumeError};
+pub use client::{Client, ClientOptions, ProxySettings, TrustSettings};
+pub use error::{Error, ErrorKind, Operation, RegistryMessage};
+pub use manifest::Selector;
+pub use origin::{Origin, OriginError};
+pub use retry::Timing;
+pub use settings::{
+    Mirror, MirrorUse, Note, RegistryRule, RegistrySettings, SettingsError, SettingsSources,
+};
+pub use traffic::{Progress, Traffic};
+pub use upload::{BlobSource, MountOutcome, PushOptions, Pushed};

@@ -1,0 +1,236 @@
+//! The client: what is shared by all operations on all registries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository};
+
+use crate::{
+    BlobReader, BlobSource, BlobStream, ConsumeError, CredentialStore, Error, MountOutcome,
+    Progress, PushOptions, Pushed, RegistrySettings, Selector, Timing, Traffic,
+};
+
+/// A client for any number of registries. Cheap to clone; clones share
+/// connections, tokens and counters. Its futures run on a tokio runtime.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+/// What a [`Client`] is made of.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Mirrors, insecure registries and certificates.
+    pub settings: RegistrySettings,
+    /// Who we are.
+    pub credentials: CredentialStore,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// Requests at once to one registry; a blob that is being read counts.
+    pub max_concurrency: usize,
+    /// Which certificates are trusted.
+    pub trust: TrustSettings,
+    /// Proxies.
+    pub proxies: ProxySettings,
+    /// Deadlines and pauses.
+    pub timing: Timing,
+}
+
+/// Where the roots of trust for https come from.
+#[derive(Clone, Debug, Default)]
+pub struct TrustSettings {
+    /// PEM bundles, for instance of `SSL_CERT_FILE` or
+    /// `/etc/ssl/certs/ca-certificates.crt`: the first that exists is used.
+    /// When none exists, Mozilla's roots, which are compiled in, are.
+    pub bundles: Vec<PathBuf>,
+}
+
+/// Proxies as the usual variables give them; nothing is read from the
+/// environment.
+#[derive(Clone, Debug, Default)]
+pub struct ProxySettings {
+    /// For plain http, as in `HTTP_PROXY`.
+    pub http: Option<String>,
+    /// For https, as in `HTTPS_PROXY`.
+    pub https: Option<String>,
+    /// Hosts that are asked directly, as in `NO_PROXY`. Loopback hosts always
+    /// are.
+    pub no_proxy: Option<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            settings: RegistrySettings::default(),
+            credentials: CredentialStore::default(),
+            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_concurrency: 8,
+            trust: TrustSettings::default(),
+            proxies: ProxySettings::default(),
+            timing: Timing::default(),
+        }
+    }
+}
+
+struct Inner {}
+
+impl Client {
+    /// A client. No connection is made and no certificate is read before the
+    /// first request.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Unsupported`] for options that cannot be used, such as a
+    /// proxy that is no URL.
+    pub fn new(_options: ClientOptions) -> Result<Self, Error> {
+        todo!()
+    }
+
+    /// What has been sent and received so far.
+    pub fn traffic(&self) -> Traffic {
+        todo!()
+    }
+
+    /// What `reference` points at: one HEAD, or a GET where the registry does
+    /// not answer a HEAD in full.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::NotFound`] when there is no such manifest; see [`Error`].
+    pub async fn resolve(&self, _reference: &Reference) -> Result<Descriptor, Error> {
+        todo!()
+    }
+
+    /// The digest that the tag of `reference` points at; `None` when there is no such tag.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the registry from answering.
+    pub async fn tag_points_at(&self, _reference: &Reference) -> Result<Option<Digest>, Error> {
+        todo!()
+    }
+
+    /// The manifest or index that `reference` points at, verified against the
+    /// digest asked for and the one in the answer, at most
+    /// [`oci::DOCUMENT_BYTES_MAX`] long.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::Corrupted`] when digests disagree,
+    /// [`crate::ErrorKind::Protocol`] when types do; see [`Error`].
+    pub async fn manifest(&self, _reference: &Reference) -> Result<Document, Error> {
+        todo!()
+    }
+
+    /// A whole small blob, such as an image configuration, verified.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::TooLarge`] when `descriptor` says more than `bytes_max`.
+    pub async fn document(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+        _bytes_max: u64,
+    ) -> Result<Bytes, Error> {
+        todo!()
+    }
+
+    /// Starts to fetch a blob. Must be called on a tokio runtime; the stream
+    /// can be read anywhere, see [`BlobStream::into_reader`].
+    ///
+    /// The stream ends with `None` only after size and digest have been found
+    /// right. Resets are resumed where they happened.
+    pub fn blob(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+        _progress: Option<Progress>,
+    ) -> BlobStream {
+        todo!()
+    }
+
+    /// Fetches a blob and has `consume` read it on a thread for blocking work.
+    /// When the content turns out to be corrupted, `consume` is run once more
+    /// on a fresh copy; it must undo what it did with the first. Whatever
+    /// `consume` leaves unread is read and verified before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsumeError::Wire`] when the blob could not be had,
+    /// [`ConsumeError::Consumer`] with the error of `consume` when it could.
+    pub async fn consume_blob<T, E, F>(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+        _progress: Option<Progress>,
+        _consume: F,
+    ) -> Result<T, ConsumeError<E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: FnMut(&mut BlobReader) -> Result<T, E> + Send + 'static,
+    {
+        todo!()
+    }
+
+    /// Whether the registry has a blob. A registry that does not say (405, 5xx)
+    /// counts as one that has not.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the registry from answering.
+    pub async fn has_blob(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+    ) -> Result<bool, Error> {
+        todo!()
+    }
+
+    /// Asks the registry to take a blob over from another of its repositories.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be reached. A refusal is an outcome.
+    pub async fn mount(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+        _from: &Repository,
+    ) -> Result<MountOutcome, Error> {
+        todo!()
+    }
+
+    /// Makes sure that the registry has a blob: looks, mounts, or sends.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]; [`crate::ErrorKind::Source`] when `source` cannot be read.
+    pub async fn push_blob(
+        &self,
+        _repository: &Repository,
+        _descriptor: &Descriptor,
+        _source: &dyn BlobSource,
+        _options: &PushOptions,
+    ) -> Result<Pushed, Error> {
+        todo!()
+    }
+
+    /// Stores a manifest or index under a tag or its digest, and reads back
+    /// that it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::BlobUnknown`] when a blob is missing: push it and try again.
+    pub async fn push_manifest(
+        &self,
+        _repository: &Repository,
+        _selector: &Selector,
+        _media_type: &MediaType,
+        _bytes: &[u8],
+    ) -> Result<Digest, Error> {
+        todo!()
+    }
+}
