@@ -1,1 +1,25 @@
-//! Being written.
+//! The stage props: fakes that behave, for tests only.
+//!
+//! A fake here does what the real thing does, over the real protocol, and can
+//! be told to misbehave at a chosen moment; it is not a mock that repeats
+//! recorded answers. Nothing in this crate reaches beyond loopback, reads the
+//! environment or touches the disk. It panics freely: it runs in tests alone.
+//!
+//! * [`Registry`]: a distribution registry in memory, over HTTP/1.1, with
+//!   scripted faults and a log of every request.
+//! * [`image`]: small valid images made from a few lines.
+//! * [`validate_image`]: reads an image back from a registry and checks
+//!   everything that can be checked.
+//! * [`tar`]: reads and writes tar streams independently of the code under
+//!   test.
+
+mod image;
+mod registry;
+pub mod tar;
+mod validate;
+
+pub use image::{Image, Layer, LayerBlob, image};
+pub use registry::{
+    Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,
+};
+pub use validate::{ValidImage, ValidLayer, validate_image};
