@@ -3,5 +3,45 @@
 //! processes at once, any of which may be killed.
 //!
 //! It does not know that registries exist, nor Dockerfiles.
+//!
+//! ```text
+//! STORE/                 0700: holds set-uid files of images (CVE-2021-41091)
+//!   format               the version of this layout
+//!   lock                 shared by every process, alone by who removes
+//!   blobs/sha256/ab/…    content by digest: layers, configs, manifests
+//!   indexes/sha256/ab/…  what is in a layer, by diff id
+//!   unpacked/ab/KEY.TAG/ a layer or a stack as a directory, for mounting
+//!   unpacked/ab/KEY      the record that such a directory is complete
+//!   records/ab/…         answers of the build cache, by key
+//!   images/…             names of images: they keep blobs alive
+//!   stat/…               content hashes of files in build contexts
+//!   tmp/PROCESS.lock     held by a living process, which owns
+//!   tmp/PROCESS/         its unfinished work
+//!   trash/               on its way out: emptied when nobody waits
+//! ```
+//!
+//! Three rules make it survive anything:
+//!
+//! 1. What is complete appears by rename. Nobody sees half an object.
+//! 2. A record that names objects appears only after they are durable
+//!    ([`commit`]). Until then only the process that made it sees it.
+//! 3. What does not fit its digest or checksum is absent, and is made again.
 
+pub mod blob;
+pub mod commit;
+mod disk;
+pub mod gc;
+pub mod image;
+pub mod indexes;
+pub mod dir;
 pub mod layer;
+mod lock;
+pub mod record;
+pub mod scratch;
+pub mod stat_cache;
+mod store;
+mod trash;
+pub mod unpacked;
+
+pub use disk::DiskError;
+pub use store::{Store, StoreError};

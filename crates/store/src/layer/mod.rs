@@ -1,14 +1,17 @@
 //! Layers as values: what is in them ([`entry`]), and the ways in and out.
 
 mod archive;
+mod capture;
 mod entry;
 mod index;
 mod limits;
 mod scan;
 mod tree;
 mod unpack;
+mod writer;
 
 pub use archive::{Archive, ArchiveEntry, ArchiveError, ArchiveKind};
+pub use capture::{CaptureError, CaptureOptions, capture};
 pub use entry::{
     ContentHash, Entry, EntryKind, EntryPath, Metadata, NAME_BYTES_MAX, PATH_BYTES_MAX, PathError,
 };
@@ -17,3 +20,4 @@ pub use limits::Limits;
 pub use scan::{ScanError, ScanOptions, scan};
 pub use tree::{Follow, Node, NodeId, ResolveError, Resolved, Tree};
 pub use unpack::{Ownership, UnpackTarget};
+pub use writer::{Layer, LayerError, LayerOptions, LayerWriter};

@@ -1,0 +1,333 @@
+//! The store as a whole: its directory, who has it open, and the parts.
+
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::blob::Blobs;
+use crate::commit::{CommitError, Committer};
+use crate::disk::{DiskError, On as _};
+use crate::image::{IMAGES, Images};
+use crate::indexes::{INDEXES, Indexes};
+use crate::lock;
+use crate::record::{RECORDS, RecordFiles, Records};
+use crate::scratch::{Process, Scratch, make_directory};
+use crate::stat_cache::{STAT, StatCache};
+use crate::trash::Trash;
+use crate::unpacked::{UNPACKED, Unpacked};
+
+/// Why a directory cannot serve as the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Others could change what is in it, or run set-uid programs of images
+    /// from it (CVE-2021-41091).
+    #[error("the store `{}` can be reached by other users (mode {mode:o}); run `chmod 700` on it or choose another directory", path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It belongs to somebody else.
+    #[error("the store `{}` belongs to user {owner}, and this is user {user}; choose a directory of your own", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
+    /// It holds something else.
+    #[error("`{}` is neither a kiln store nor empty; choose another directory", path.display())]
+    NotAStore {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was made by a version of kiln with another layout.
+    #[error("the store `{}` has the format `{found}`, and this kiln knows `{FORMAT}`; choose another directory or remove it", path.display())]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What its format file says.
+        found: String,
+    },
+    /// Another process removes things from it, and went on doing so.
+    #[error("the store `{}` is being pruned by another process", path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// All local state that outlives a step. Cheap to clone; the last clone flushes
+/// on drop, without telling of errors ([`Store::flush`] does).
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Parts>);
+
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) blobs: Blobs,
+    pub(crate) indexes: Indexes,
+    pub(crate) unpacked: Unpacked,
+    pub(crate) records: Records,
+    pub(crate) images: Images,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) trash: Arc<Trash>,
+    pub(crate) root: Arc<Path>,
+    /// Held shared by every process, alone by the one that removes.
+    pub(crate) lock: File,
+}
+
+/// The content of the format file. The number goes up with every change of the
+/// layout that an older kiln would misread.
+const FORMAT: &str = "kiln store 1";
+const FORMAT_BYTES_MAX: u64 = 256;
+const FORMAT_FILE: &str = "format";
+pub(crate) const LOCK_FILE: &str = "lock";
+pub(crate) const BLOBS: &str = "blobs";
+pub(crate) const TMP: &str = "tmp";
+pub(crate) const TRASH: &str = "trash";
+
+/// How long opening waits for a process that prunes. Renames, so seconds.
+const OPEN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the last clone deletes on drop what was thrown away; the rest
+/// waits for the next process.
+const DROP_PATIENCE: Duration = Duration::from_millis(500);
+
+impl Store {
+    /// Opens the store at `path`; makes it where nothing or an empty directory
+    /// is.
+    ///
+    /// Sweeps what dead processes left, and if one of them died with the
+    /// machine, re-reads what it may have written and drops what is damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        prepare(path)?;
+        let root: Arc<Path> = std::path::absolute(path).on("find", path)?.into();
+        let lock_path = root.join(LOCK_FILE);
+        let lock = lock::open(&lock_path)?;
+        if !lock::acquire(&lock, &lock_path, lock::Mode::Shared, OPEN_PATIENCE)? {
+            return Err(StoreError::Busy {
+                path: root.to_path_buf(),
+            });
+        }
+        let trash = Arc::new(Trash::new(root.join(TRASH)));
+        let tmp = root.join(TMP);
+        let dead = Process::sweep(&tmp, &trash)?;
+        let process = Arc::new(Process::register(&tmp, Arc::clone(&trash))?);
+        let committer = Arc::new(Committer::new(&root, Arc::clone(&process))?);
+        let files = RecordFiles {
+            root: Arc::clone(&root),
+            committer: Arc::clone(&committer),
+        };
+        let store = Self(Arc::new(Parts {
+            blobs: Blobs::new(
+                root.join(BLOBS),
+                Arc::clone(&process),
+                Arc::clone(&trash),
+                Arc::clone(&committer),
+            ),
+            indexes: Indexes::new(files.clone(), Arc::clone(&process)),
+            unpacked: Unpacked::new(files.clone(), Arc::clone(&process), Arc::clone(&trash)),
+            records: Records::new(files.clone()),
+            images: Images::new(files),
+            committer,
+            process,
+            trash,
+            root,
+            lock,
+        }));
+        if let Some(since) = dead
+            .iter()
+            .filter(|dead| dead.before_boot)
+            .map(|dead| dead.since)
+            .min()
+        {
+            store.check_since(since)?;
+        }
+        Ok(store)
+    }
+
+    /// The directory, absolute.
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// A new directory for unfinished work.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn scratch(&self) -> Result<Scratch, DiskError> {
+        self.0.process.scratch()
+    }
+
+    /// Content by digest.
+    pub fn blobs(&self) -> &Blobs {
+        &self.0.blobs
+    }
+
+    /// What is in layers, by diff id.
+    pub fn indexes(&self) -> &Indexes {
+        &self.0.indexes
+    }
+
+    /// Layers as directories.
+    pub fn unpacked(&self) -> &Unpacked {
+        &self.0.unpacked
+    }
+
+    /// What the build cache knows.
+    pub fn records(&self) -> &Records {
+        &self.0.records
+    }
+
+    /// Names of images.
+    pub fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// The content hashes known for files below `context`, an absolute path.
+    pub fn stat_cache(&self, context: &Path) -> StatCache {
+        StatCache::load(&self.0.root, Arc::clone(&self.0.process), context)
+    }
+
+    /// Makes everything durable that this process put into the store. What
+    /// reports success to anybody calls this before.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`].
+    pub fn flush(&self) -> Result<(), CommitError> {
+        self.0.committer.flush()
+    }
+
+    /// Deletes what was thrown away until `patience` is over.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn empty_trash(&self, patience: Duration) -> Result<(), DiskError> {
+        self.0.trash.empty(patience)
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// How many clones there are, this one included.
+    pub(crate) fn clones(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // Whoever leaves with undurable work behind leaves the lock file too,
+        // and the next process checks if the machine went down since.
+        if self.committer.flush().is_ok() && self.committer.is_clean() {
+            self.process.leave();
+        }
+        let _ = self.trash.empty(DROP_PATIENCE);
+    }
+}
+
+/// Lets `path` be the directory of a store of the right format and owner.
+fn prepare(path: &Path) -> Result<(), StoreError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .on("create the directory", path)?;
+    let metadata = std::fs::metadata(path).on("read", path)?;
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
+    }
+    let format_path = path.join(FORMAT_FILE);
+    match read_format(&format_path)? {
+        Some(found) if found == FORMAT => {}
+        Some(found) => {
+            return Err(StoreError::Format {
+                path: path.to_owned(),
+                found,
+            });
+        }
+        None => {
+            // Another process may be making the same store; what it has made so
+            // far has our names.
+            let parts = [
+                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH, LOCK_FILE,
+            ];
+            for item in std::fs::read_dir(path).on("list", path)? {
+                let name = item.on("list", path)?.file_name();
+                let ours = name.to_str().is_some_and(|name| {
+                    parts.contains(&name) || name.starts_with(FORMAT_FILE)
+                });
+                if !ours {
+                    return Err(StoreError::NotAStore {
+                        path: path.to_owned(),
+                    });
+                }
+            }
+            // An empty directory that somebody made for us with the usual mask.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+                .on("make private", path)?;
+            for part in [BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH] {
+                let part = path.join(part);
+                if !part.is_dir() {
+                    match make_directory(&part) {
+                        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                        other => other?,
+                    }
+                }
+            }
+            // Last: a store with a format file has all its parts.
+            let temporary = path.join(format!("{FORMAT_FILE}.{}", std::process::id()));
+            std::fs::write(&temporary, format!("{FORMAT}\n")).on("write", &temporary)?;
+            std::fs::rename(&temporary, &format_path).on("create", &format_path)?;
+        }
+    }
+    let mode = std::fs::metadata(path)
+        .on("read", path)?
+        .permissions()
+        .mode()
+        & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(StoreError::Open {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// The first line of the format file; `None` when there is no file, or one
+/// that a power cut left empty.
+fn read_format(path: &Path) -> Result<Option<String>, StoreError> {
+    use std::io::Read as _;
+    let Some(file) = crate::record::open_regular(path).on("open", path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(FORMAT_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .on("read", path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().next().map(str::to_owned))
+}
