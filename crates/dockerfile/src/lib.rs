@@ -13,12 +13,14 @@ pub mod duration;
 mod expand;
 pub mod expose;
 mod flags;
+pub mod glob;
 mod heredoc;
 pub mod ignore;
 mod instruction;
 mod json;
 mod line;
 mod parse;
+mod shell_pattern;
 pub mod signal;
 mod span;
 mod suggest;
@@ -32,8 +34,10 @@ pub use ast::{
 };
 pub use diagnostic::{Diagnostic, Severity};
 pub use expand::{
-    ExpandError, ExpandErrorKind, Expansion, Variables, expand, expand_heredoc, expand_words,
+    EXPANSION_BYTES_MAX, EXPANSION_DEPTH_MAX, ExpandError, ExpandErrorKind, Expansion, Variables,
+    expand, expand_heredoc, expand_words,
 };
 pub use instruction::WORDS_MAX;
 pub use parse::{Parse, TEXT_BYTES_MAX, parse, parse_onbuild};
+pub use shell_pattern::{PATTERN_CHARS_MAX, PatternError};
 pub use span::{LineColumn, Span, Spanned};
