@@ -69,16 +69,15 @@ impl Route {
             if reference.contains('/') {
                 continue;
             }
-            let endpoint = match (endpoint, reference) {
-                (Endpoint::UploadSession, "") => Endpoint::UploadStart,
-                (other, _) => other,
+            let (endpoint, reference) = match (endpoint, reference) {
+                (Endpoint::UploadSession, "") | (Endpoint::Blob, "uploads") => {
+                    (Endpoint::UploadStart, "")
+                }
+                other => other,
             };
             return made(endpoint, name, reference);
         }
-        match rest.strip_suffix("/blobs/uploads") {
-            Some(name) => made(Endpoint::UploadStart, name, ""),
-            None => made(Endpoint::File, "", path),
-        }
+        made(Endpoint::File, "", path)
     }
 }
 
