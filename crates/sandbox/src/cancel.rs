@@ -23,7 +23,10 @@ impl CancelToken {
     /// A token that nobody has cancelled yet. Fails when no file descriptor is left.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self(Arc::new(Inner { cancelled: AtomicBool::new(false), event })))
+        Ok(Self(Arc::new(Inner {
+            cancelled: AtomicBool::new(false),
+            event,
+        })))
     }
 
     /// Asks the runs to stop. Returns at once.

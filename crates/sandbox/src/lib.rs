@@ -18,14 +18,20 @@
 
 mod cancel;
 mod channel;
+mod command;
 mod enter;
+mod failure;
 mod init;
 mod mounts;
+mod order;
 mod probe;
 mod process;
 mod run;
+mod start;
 mod supervisor;
 mod sys;
+mod system_calls;
+mod user_namespace;
 
 pub use cancel::CancelToken;
 pub use enter::{EnterError, enter_user_namespace, inside_user_namespace};
@@ -34,4 +40,5 @@ pub use process::{
     Ending, Exit, IDS_BASE, IDS_COUNT, IdMapping, LOWERS_MAX, Limits, MOUNTS_MAX, Mount,
     MountSource, Network, Process, Root, Security, UserIds,
 };
-pub use run::{ExecFailure, RunError, Stream, child_main_if_requested, run};
+pub use run::{ExecFailure, RunError, Stream, run};
+pub use start::child_main_if_requested;

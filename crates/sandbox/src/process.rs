@@ -122,6 +122,18 @@ pub enum MountSource {
         /// Permission bits of its root directory.
         mode: u32,
     },
+    /// A file with this content, kept in memory and never in the upper directory.
+    File {
+        /// Its bytes.
+        #[serde(with = "encoding::bytes")]
+        content: Vec<u8>,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner, inside.
+        uid: u32,
+        /// Its group, inside.
+        gid: u32,
+    },
 }
 
 /// What network a process reaches.
@@ -182,7 +194,10 @@ pub enum IdMapping {
 
 impl IdMapping {
     /// The reserved range that is used unless the user chose another.
-    pub const RESERVED: Self = Self::Reserved { base: IDS_BASE, count: IDS_COUNT };
+    pub const RESERVED: Self = Self::Reserved {
+        base: IDS_BASE,
+        count: IDS_COUNT,
+    };
 }
 
 /// How a process ended.

@@ -11,7 +11,13 @@ struct Text(Vec<u8>);
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.iter().map(|&byte| char::from(byte)).collect::<String>())
+        serializer.serialize_str(
+            &self
+                .0
+                .iter()
+                .map(|&byte| char::from(byte))
+                .collect::<String>(),
+        )
     }
 }
 
@@ -19,7 +25,9 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        bytes.map(Self).map_err(|_| D::Error::custom("a character above U+00FF in encoded bytes"))
+        bytes
+            .map(Self)
+            .map_err(|_| D::Error::custom("a character above U+00FF in encoded bytes"))
     }
 }
 
@@ -76,7 +84,10 @@ pub(super) mod paths {
         from: D,
     ) -> Result<Vec<PathBuf>, D::Error> {
         let texts = Vec::<Text>::deserialize(from)?;
-        Ok(texts.into_iter().map(|text| PathBuf::from(OsString::from(text))).collect())
+        Ok(texts
+            .into_iter()
+            .map(|text| PathBuf::from(OsString::from(text)))
+            .collect())
     }
 }
 
@@ -107,7 +118,10 @@ pub(super) mod pairs {
         to: S,
     ) -> Result<S::Ok, S::Error> {
         to.collect_seq(value.iter().map(|(name, content)| {
-            (Text::from(name.as_os_str()), Text::from(content.as_os_str()))
+            (
+                Text::from(name.as_os_str()),
+                Text::from(content.as_os_str()),
+            )
         }))
     }
 
@@ -115,6 +129,9 @@ pub(super) mod pairs {
         from: D,
     ) -> Result<Vec<(OsString, OsString)>, D::Error> {
         let pairs = Vec::<(Text, Text)>::deserialize(from)?;
-        Ok(pairs.into_iter().map(|(name, content)| (name.into(), content.into())).collect())
+        Ok(pairs
+            .into_iter()
+            .map(|(name, content)| (name.into(), content.into()))
+            .collect())
     }
 }

@@ -1,0 +1,71 @@
+//! The stacked root, mounted inside the user namespace.
+//!
+//! overlayfs takes its directories by path and wants them attached in its own mount namespace
+//! (until Linux 6.15), while the user of this namespace may not even walk to where they are. So
+//! they are attached in a file system in memory, the *workbench*, under short names relative to
+//! the current directory. That also keeps the caller's paths out of `/proc/mounts`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, mkdirat};
+use rustix::mount::MountAttrFlags;
+use rustix::process::fchdir;
+
+use crate::failure::{Doing, Failure};
+use crate::process::Process;
+
+use super::attach::{FsOption, attach, attach_here, new_file_system};
+use super::sources::Sources;
+use super::target::open_beneath;
+
+/// A private file system in memory that the rest is assembled on, as the current directory. It
+/// disappears with the old root.
+pub(crate) fn workbench() -> Result<OwnedFd, Failure> {
+    let doing = || "mount a file system in memory to work on".to_owned();
+    let options = [FsOption::Text("mode", "0755")];
+    let bench =
+        new_file_system("tmpfs", &options, MountAttrFlags::MOUNT_ATTR_NODEV).doing(doing)?;
+    attach_here(&bench).doing(doing)?;
+    fchdir(&bench).doing(doing)?;
+    Ok(bench)
+}
+
+/// Stacks the root and attaches it on the workbench, as `root`.
+pub(crate) fn mount_root(
+    process: &Process,
+    sources: &Sources,
+    bench: &OwnedFd,
+) -> Result<OwnedFd, Failure> {
+    let place = |name: &str, mount: &OwnedFd| -> Result<(), Failure> {
+        let doing = || "attach a directory of the root".to_owned();
+        mkdirat(bench, name, Mode::RWXU).doing(doing)?;
+        let target = open_beneath(bench.as_fd(), Path::new(name)).doing(doing)?;
+        attach(mount, target.as_fd()).doing(doing)
+    };
+    let mut names = Vec::with_capacity(sources.lowers.len());
+    for (number, lower) in sources.lowers.iter().enumerate() {
+        let name = format!("lower-{number}");
+        place(&name, lower)?;
+        names.push(name);
+    }
+    place("disk", &sources.disk)?;
+    let on_disk =
+        |path: &Path| -> PathBuf { Path::new("disk").join(path.file_name().unwrap_or_default()) };
+    let (upper, work) = (on_disk(&process.root.upper), on_disk(&process.root.work));
+
+    // The option adds below what was added before: the highest comes first. Without `userxattr`
+    // the removal of a lower directory fails with EIO in a user namespace.
+    let mut options: Vec<FsOption<'_>> = names
+        .iter()
+        .rev()
+        .map(|name| FsOption::Text("lowerdir+", name))
+        .collect();
+    options.push(FsOption::Path("upperdir", &upper));
+    options.push(FsOption::Path("workdir", &work));
+    options.push(FsOption::Flag("userxattr"));
+    let root = new_file_system("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV)
+        .doing(|| format!("stack {} directories with overlayfs", names.len()))?;
+    place("root", &root)?;
+    Ok(root)
+}
