@@ -20,11 +20,12 @@
 
 use std::fmt;
 
+use dockerfile::chown::{Identity, Owner};
 use oci::{Digest, Hasher};
 
 use crate::{
-    BaseImage, BaseLayer, CopySource, CopyStep, ExtraHost, InlineFile, RunStep, StepKind, Variable,
-    WorkdirStep,
+    BaseImage, BaseLayer, Chmod, CopySource, CopyStep, ExtraHost, InlineFile, RunStep, StepKind,
+    Variable, WorkdirStep,
 };
 
 /// Changes whenever the same parts come to mean another result, or are hashed in another way.
@@ -317,11 +318,14 @@ impl Describe for CopyStep {
             "destination-is-directory",
             yes_or_no(*destination_is_directory),
         );
-        if let Some(owner) = chown {
-            parts.text("owner", owner);
+        if let Some(Owner { user, group }) = chown {
+            describe_identity("user", user, parts);
+            if let Some(group) = group {
+                describe_identity("group", group, parts);
+            }
         }
-        if let Some(mode) = chmod {
-            parts.text("mode", mode);
+        if let Some(Chmod { text, change: _ }) = chmod {
+            parts.text("mode", text);
         }
         parts.text("unpack", yes_or_no(*unpack));
     }
@@ -333,6 +337,13 @@ impl Describe for WorkdirStep {
         parts.text("operation", "workdir");
         parts.text("path", path);
         parts.text("user", user);
+    }
+}
+
+fn describe_identity(of: &str, identity: &Identity, parts: &mut KeyParts) {
+    match identity {
+        Identity::Id(id) => parts.text(format!("owner.{of}-id"), &id.to_string()),
+        Identity::Name(name) => parts.text(format!("owner.{of}-name"), name),
     }
 }
 

@@ -9,15 +9,21 @@
 
 mod image;
 mod key;
+mod lower;
+mod paths;
 mod request;
+mod scope;
 mod solver;
+mod stage;
 mod step;
 
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use key::{CacheKey, KeyKind, KeyPart, KeyParts, PartValue};
+pub use lower::{Lowered, lower};
 pub use request::{ExtraHost, Network, Request};
 pub use solver::{Action, Output, Solver, SolverOptions, StepState};
+pub use stage::{NamedImage, Pinned, StageSet, stages};
 pub use step::{
-    BuildGraph, CopySource, CopyStep, InlineFile, Origin, RunStep, Step, StepId, StepKind,
+    BuildGraph, Chmod, CopySource, CopyStep, InlineFile, Origin, RunStep, Step, StepId, StepKind,
     Variable, WorkdirStep, has_wildcard,
 };

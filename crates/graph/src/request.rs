@@ -13,6 +13,8 @@ pub struct Request {
     pub build_args: BTreeMap<String, String>,
     /// What the image is to run on.
     pub platform: Platform,
+    /// Nobody asked for `platform`: an image on a base of another platform keeps that one (I13).
+    pub platform_is_default: bool,
     /// What the build runs on.
     pub build_platform: Platform,
     /// `--label`: these win over the labels of the Dockerfile (I6).
@@ -30,6 +32,7 @@ impl Request {
             target: None,
             build_args: BTreeMap::new(),
             platform,
+            platform_is_default: true,
             build_platform,
             labels: BTreeMap::new(),
             network: Network::Default,

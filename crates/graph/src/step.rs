@@ -6,6 +6,8 @@
 use std::fmt;
 
 use dockerfile::Span;
+use dockerfile::chmod::ModeChange;
+use dockerfile::chown::Owner;
 use oci::{Platform, Reference};
 
 use crate::{BaseImage, ExtraHost, Network, TargetImage};
@@ -142,8 +144,7 @@ pub struct Variable {
 /// A process to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStep {
-    /// The program and its arguments, SHELL included. Empty for a bare `RUN`, which runs nothing
-    /// and makes an empty layer.
+    /// The program and its arguments, SHELL included. Never empty.
     pub argv: Vec<String>,
     /// The whole environment: ENV and declared ARGs in order, each name once, PATH always there.
     pub env: Vec<Variable>,
@@ -185,12 +186,22 @@ pub struct CopyStep {
     /// The destination was written with a slash at its end, as `.` or as nothing: it is a
     /// directory even where it does not exist (C7, C15).
     pub destination_is_directory: bool,
-    /// `user[:group]`, names to be looked up in the step's own root (C2).
-    pub chown: Option<String>,
-    /// Octal or symbolic, known to be well-formed (C5).
-    pub chmod: Option<String>,
+    /// The owner of everything copied and of the directories made for it (C4). Names are to be
+    /// looked up in the step's own root (C2).
+    pub chown: Option<Owner>,
+    /// The mode of everything copied and of the directories made for it (C4, C5).
+    pub chmod: Option<Chmod>,
     /// ADD: a source file that is a tar archive is unpacked (C22).
     pub unpack: bool,
+}
+
+/// A mode as it was written and as it was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chmod {
+    /// As written, variables replaced.
+    pub text: String,
+    /// What it does to the mode of a file.
+    pub change: ModeChange,
 }
 
 /// One source of a copy.

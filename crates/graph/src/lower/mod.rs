@@ -1,0 +1,479 @@
+//! Stages to steps: every instruction is carried out as far as it can be without touching a file.
+//!
+//! What only describes the image (ENV, CMD, LABEL and so on) changes the configuration that is
+//! carried along; what changes files becomes a step that holds everything it needs. All findings
+//! of a Dockerfile are collected before anything is given up.
+
+mod config;
+mod files;
+mod render;
+
+use std::collections::HashMap;
+
+use dockerfile::{Diagnostic, InstructionKind, Span, Spanned, expand};
+use oci::{ContainerConfig, History, ImageConfig, Platform, RootFs};
+
+use crate::scope::Scope;
+use crate::stage::{Planned, Stage, StageBase, expand_error};
+use crate::{
+    BaseImage, BuildGraph, HistoryEntry, Origin, Request, StageSet, Step, StepId, StepKind,
+    TargetImage, Variable, paths,
+};
+
+/// What is searched for programs when neither the base nor the Dockerfile says so (F14).
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The comment of every history entry that BuildKit makes from a Dockerfile.
+const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
+
+/// The comment of an entry for a layer of a base image that has none.
+const MISSING_HISTORY_COMMENT: &str = "layer without history in the base image";
+
+/// A graph and what looks odd about the text that it was made from.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// The steps of the target.
+    pub graph: BuildGraph,
+    /// In the order of the text; none is an error.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Makes the graph of a target whose images are known.
+pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered, Vec<Diagnostic>> {
+    let mut lowerer = Lowerer {
+        set: stages,
+        request,
+        steps: Vec::new(),
+        findings: stages.warnings.clone(),
+        copied_images: HashMap::new(),
+        states: Vec::new(),
+        declared: stages.source.declared.clone(),
+    };
+    for stage in &stages.stages {
+        let state = lowerer.stage(stage);
+        lowerer.states.push(state);
+    }
+    lowerer.warn_of_unused_arguments();
+    lowerer.finish()
+}
+
+struct Lowerer<'s> {
+    set: &'s StageSet<BaseImage>,
+    request: &'s Request,
+    steps: Vec<Step>,
+    findings: Vec<Diagnostic>,
+    /// The bases of `COPY --from=image`, by their place in the set.
+    copied_images: HashMap<usize, StepId>,
+    /// The stages so far, as they end.
+    states: Vec<State>,
+    /// Names that any ARG declares, triggers included.
+    declared: Vec<String>,
+}
+
+/// A stage at one point of its instructions.
+#[derive(Debug, Clone)]
+struct State {
+    step: StepId,
+    config: ImageConfig,
+    history: Vec<HistoryEntry>,
+    /// ENV and ARG: what a RUN has in its environment, and what words are expanded with.
+    scope: Scope,
+    /// Declared ARGs with their values, in order, repetitions included (A11).
+    arguments: Vec<(String, Option<String>)>,
+    platform: Platform,
+    /// CMD was set in this very stage (I1).
+    sets_command: bool,
+    /// Steps of this stage that have been named, and how many there will be.
+    step_number: usize,
+    step_count: usize,
+}
+
+impl State {
+    fn record(&mut self, created_by: String, layer: Option<StepId>) {
+        self.history.push(HistoryEntry::Made {
+            created_by,
+            comment: HISTORY_COMMENT,
+            layer,
+        });
+    }
+
+    fn container(&mut self) -> &mut ContainerConfig {
+        &mut self.config.config
+    }
+}
+
+/// Where an instruction stands, while it is lowered.
+#[derive(Clone, Copy)]
+struct Line<'s> {
+    stage: &'s Stage,
+    planned: &'s Planned,
+}
+
+impl<'s> Lowerer<'s> {
+    fn stage(&mut self, stage: &'s Stage) -> State {
+        let mut state = self.begin(stage);
+        for planned in &stage.instructions {
+            let line = Line { stage, planned };
+            // What went wrong is among the findings; the rest is still worth reading.
+            let _understood: Option<()> = self.instruction(&mut state, line);
+        }
+        state
+    }
+
+    /// The state at FROM.
+    fn begin(&mut self, stage: &Stage) -> State {
+        let step_count = stage
+            .instructions
+            .iter()
+            .filter(|one| has_step(one))
+            .count();
+        let mut state = match stage.base {
+            StageBase::Stage(earlier) => {
+                let mut state = self.states[earlier].clone();
+                state.sets_command = false;
+                state.step_number = 0;
+                state.step_count = step_count;
+                state
+            }
+            StageBase::Scratch => {
+                let config = ImageConfig {
+                    architecture: stage.platform.architecture.clone(),
+                    variant: stage.platform.variant.clone(),
+                    os: stage.platform.os.clone(),
+                    config: ContainerConfig {
+                        working_dir: "/".to_owned(),
+                        ..ContainerConfig::default()
+                    },
+                    ..ImageConfig::default()
+                };
+                let title = "FROM scratch".to_owned();
+                let step = self.push(StepKind::Scratch, stage.span, title, stage.shown.clone());
+                State::new(step, config, Vec::new(), stage.platform.clone(), step_count)
+            }
+            StageBase::Image(image) => {
+                let base = &self.set.images[image].image;
+                self.warn_of_platform(base, stage);
+                let mut state = State::new(
+                    StepId(0),
+                    base.config.clone(),
+                    base_history(base),
+                    stage.platform.clone(),
+                    step_count + 1,
+                );
+                let text = format!("FROM {}", base_name(base));
+                let title = self.title(&mut state, stage, &text);
+                let kind = StepKind::Base(base.clone());
+                state.step = self.push(kind, stage.span, title, stage.shown.clone());
+                state
+            }
+        };
+        let config = &mut state.config;
+        config.created = None;
+        config.rootfs = RootFs::default();
+        config.history = Vec::new();
+        let container = &mut config.config;
+        container.on_build = Vec::new();
+        if container.variable("PATH").is_none() {
+            container.set_variable("PATH", PATH_DEFAULT);
+        }
+        if !container.working_dir.is_empty() {
+            container.working_dir = paths::absolute("/", &container.working_dir);
+        }
+        // Over what ARGs of an earlier stage said: the configuration has ENV's value (A5).
+        for entry in &container.env {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            state.scope.set(name, value);
+        }
+        state
+    }
+
+    fn instruction(&mut self, state: &mut State, line: Line<'_>) -> Option<()> {
+        match &line.planned.instruction.kind {
+            InstructionKind::Add(add) => self.add(state, line, add),
+            InstructionKind::Arg(declarations) => self.arg(state, line, declarations),
+            InstructionKind::Cmd(command) => self.cmd(state, command),
+            InstructionKind::Copy(copy) => self.copy(state, line, copy),
+            InstructionKind::Entrypoint(command) => self.entrypoint(state, command),
+            InstructionKind::Env(pairs) => self.env(state, line, pairs),
+            InstructionKind::Expose(words) => self.expose(state, line, words),
+            InstructionKind::From(_) => {
+                let message = "FROM cannot stand inside a stage";
+                self.error(line, line.planned.instruction.span, message, "FROM")
+            }
+            InstructionKind::Healthcheck(check) => self.healthcheck(state, line, check),
+            InstructionKind::Label(pairs) => self.label(state, line, pairs),
+            InstructionKind::Maintainer(author) => self.maintainer(state, author),
+            InstructionKind::Onbuild(onbuild) => {
+                // For whoever builds on this image; no history entry (I9).
+                state.container().on_build.push(onbuild.text.clone());
+                Some(())
+            }
+            InstructionKind::Run(run) => self.run(state, line, run),
+            InstructionKind::Shell(words) => self.shell(state, words),
+            InstructionKind::StopSignal(word) => self.stop_signal(state, line, word),
+            InstructionKind::User(word) => self.user(state, line, word),
+            InstructionKind::Volume(words) => self.volume(state, line, words),
+            InstructionKind::Workdir(word) => self.workdir(state, line, word),
+        }
+    }
+
+    fn push(&mut self, kind: StepKind, span: Span, title: String, stage: String) -> StepId {
+        self.add_step(Step {
+            kind,
+            parent: None,
+            span,
+            origin: Origin::Dockerfile,
+            title,
+            stage,
+        })
+    }
+
+    fn add_step(&mut self, step: Step) -> StepId {
+        let id = u32::try_from(self.steps.len()).expect("a Dockerfile has fewer lines");
+        self.steps.push(step);
+        StepId(id)
+    }
+
+    /// `[build 2/5] RUN make`, as BuildKit numbers its steps.
+    fn title(&self, state: &mut State, stage: &Stage, text: &str) -> String {
+        state.step_number += 1;
+        let (number, count) = (state.step_number, state.step_count);
+        let width = count.checked_ilog10().unwrap_or(0) as usize + 1;
+        let name = if self.set.source.is_single_stage() {
+            String::new()
+        } else {
+            format!("{} ", stage.shown)
+        };
+        format!("[{name}{number:width$}/{count}] {text}")
+    }
+
+    /// Expands a word with the variables of the stage, and says which are not set (V3).
+    fn expand(&mut self, state: &State, line: Line<'_>, word: &Spanned<String>) -> Option<String> {
+        match expand(&word.value, self.set.source.escape, &state.scope) {
+            Ok(expansion) => {
+                self.warn_of_unset(state, line, word.span, &expansion.unset);
+                Some(expansion.value)
+            }
+            Err(error) => {
+                let mut finding = expand_error(word, &error);
+                finding.span = line.planned.place(finding.span);
+                self.findings.push(finding);
+                None
+            }
+        }
+    }
+
+    fn warn_of_unset(&mut self, state: &State, line: Line<'_>, span: Span, names: &[String]) {
+        for name in names {
+            // A declared ARG without a value was meant to be allowed to be empty.
+            if state.arguments.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            let mut finding = Diagnostic::warning(
+                line.planned.place(span),
+                format!("`{name}` is not set here"),
+                "becomes nothing",
+            );
+            if self.set.source.globals.value(name).is_some() {
+                let help = format!("write `ARG {name}` in this stage to get the value from above");
+                finding = finding.with_help(help);
+            }
+            self.findings.push(finding);
+        }
+    }
+
+    fn error<T>(
+        &mut self,
+        line: Line<'_>,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Option<T> {
+        let span = line.planned.place(span);
+        self.findings.push(Diagnostic::error(span, message, label));
+        None
+    }
+
+    /// An error for what is part of the dialect and not of kiln.
+    fn not_yet<T>(&mut self, line: Line<'_>, span: Span, what: &str) -> Option<T> {
+        let message = format!("kiln does not support {what} yet");
+        self.error(line, span, message, "not supported yet")
+    }
+
+    fn warn_of_platform(&mut self, base: &BaseImage, stage: &Stage) {
+        let ImageConfig {
+            os,
+            architecture,
+            variant,
+            ..
+        } = &base.config;
+        let known = !os.is_empty() && !architecture.is_empty();
+        let offered = Platform::normalised(os, architecture, variant.as_deref());
+        if known && stage.platform.accepts(&offered).is_none() {
+            let message = format!(
+                "{} is an image for {offered}, and {} was asked for",
+                base.reference.familiar(),
+                stage.platform
+            );
+            let finding = Diagnostic::warning(stage.span, message, "another platform");
+            self.findings.push(finding);
+        }
+    }
+
+    /// Build arguments that nothing declares are probably misspelt (A12).
+    fn warn_of_unused_arguments(&mut self) {
+        let Some(target) = self.set.stages.last() else {
+            return;
+        };
+        for name in self.request.build_args.keys() {
+            let predefined = Scope::predefined(self.request, None).value(name).is_some()
+                || files::PROXY_NAMES
+                    .iter()
+                    .any(|proxy| proxy.eq_ignore_ascii_case(name))
+                || name == "SOURCE_DATE_EPOCH"
+                || name.starts_with("BUILDKIT_");
+            if !predefined && !self.declared.contains(name) {
+                let message = format!("no ARG declares the build argument `{name}`");
+                let finding = Diagnostic::warning(target.span, message, "the stage that is built");
+                self.findings.push(finding);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Lowered, Vec<Diagnostic>> {
+        self.findings.sort_by_key(|finding| finding.span.start);
+        self.findings.dedup();
+        if self.findings.iter().any(Diagnostic::is_error) {
+            return Err(self.findings);
+        }
+        let (state, stage) = (self.states.pop(), self.set.stages.last());
+        let (state, stage) = state.zip(stage).expect("the target is a stage");
+        let span = stage.span;
+        let State {
+            step,
+            mut config,
+            history,
+            ..
+        } = state;
+        self.set_platform(&mut config);
+        config.config.labels.extend(self.request.labels.clone());
+        let target = TargetImage {
+            step,
+            span,
+            config,
+            history,
+        };
+        Ok(Lowered {
+            graph: BuildGraph::new(self.steps, target),
+            warnings: self.findings,
+        })
+    }
+
+    /// From the request where it asks for a platform, from the base where not (I13).
+    fn set_platform(&self, config: &mut ImageConfig) {
+        let wanted = &self.request.platform;
+        if !self.request.platform_is_default {
+            let same = config.os == wanted.os && config.architecture == wanted.architecture;
+            wanted.os.clone_into(&mut config.os);
+            wanted.architecture.clone_into(&mut config.architecture);
+            if wanted.variant.is_some() || !same {
+                config.variant.clone_from(&wanted.variant);
+            }
+            if wanted.os_version.is_some() || !same {
+                config.os_version.clone_from(&wanted.os_version);
+            }
+        }
+        if config.os.is_empty() {
+            wanted.os.clone_into(&mut config.os);
+        }
+        if config.architecture.is_empty() {
+            wanted.architecture.clone_into(&mut config.architecture);
+            config.variant.clone_from(&wanted.variant);
+        }
+        let platform =
+            Platform::normalised(&config.os, &config.architecture, config.variant.as_deref());
+        config.os = platform.os;
+        config.architecture = platform.architecture;
+        config.variant = platform.variant;
+    }
+}
+
+impl State {
+    fn new(
+        step: StepId,
+        config: ImageConfig,
+        history: Vec<HistoryEntry>,
+        platform: Platform,
+        step_count: usize,
+    ) -> Self {
+        Self {
+            step,
+            config,
+            history,
+            scope: Scope::default(),
+            arguments: Vec::new(),
+            platform,
+            sets_command: false,
+            step_number: 0,
+            step_count,
+        }
+    }
+
+    /// What a process of this stage has in its environment.
+    fn environment(&self) -> Vec<Variable> {
+        self.scope.variables().to_vec()
+    }
+}
+
+/// Whether an instruction counts as a step in titles, as BuildKit counts.
+fn has_step(planned: &Planned) -> bool {
+    match &planned.instruction.kind {
+        InstructionKind::Add(_)
+        | InstructionKind::Copy(_)
+        | InstructionKind::Run(_)
+        | InstructionKind::Workdir(_) => true,
+        InstructionKind::Arg(_)
+        | InstructionKind::Cmd(_)
+        | InstructionKind::Entrypoint(_)
+        | InstructionKind::Env(_)
+        | InstructionKind::Expose(_)
+        | InstructionKind::From(_)
+        | InstructionKind::Healthcheck(_)
+        | InstructionKind::Label(_)
+        | InstructionKind::Maintainer(_)
+        | InstructionKind::Onbuild(_)
+        | InstructionKind::Shell(_)
+        | InstructionKind::StopSignal(_)
+        | InstructionKind::User(_)
+        | InstructionKind::Volume(_) => false,
+    }
+}
+
+fn base_name(base: &BaseImage) -> String {
+    let digest = base.manifest.digest.clone();
+    base.reference.with_digest(digest).to_string()
+}
+
+/// The history of a base, with exactly one entry with a layer for each of its layers: images made
+/// by other tools do not always keep that (I10).
+fn base_history(base: &BaseImage) -> Vec<HistoryEntry> {
+    let entries = &base.config.history;
+    let layers = base.layers.len();
+    let with_layer = entries.iter().filter(|entry| !entry.empty_layer).count();
+    let kept: &[History] = if with_layer > layers { &[] } else { entries };
+    let missing = if with_layer > layers {
+        layers
+    } else {
+        layers - with_layer
+    };
+    let filler = History {
+        comment: Some(MISSING_HISTORY_COMMENT.to_owned()),
+        ..History::default()
+    };
+    let fillers = std::iter::repeat_n(filler, missing);
+    kept.iter()
+        .cloned()
+        .chain(fillers)
+        .map(HistoryEntry::Base)
+        .collect()
+}

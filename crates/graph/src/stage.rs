@@ -1,0 +1,671 @@
+//! Stages: which of them the target needs, and which images must be looked up for that.
+//!
+//! A base image may carry triggers (ONBUILD), and a trigger may copy from a stage that nothing
+//! else needs or from yet another image. So pinning answers either with a set in which every image
+//! is known, or with a larger set of names:
+//!
+//! ```text
+//! stages(tree) → StageSet<Reference> ──pin──→ Pinned::All(StageSet<BaseImage>) → lower
+//!                     ↑                 └───→ Pinned::More(StageSet<Reference>) ─┐
+//!                     └──────────────────────────────────────────────────────────┘
+//! ```
+
+use dockerfile::{
+    CopyInstruction, Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction,
+    InstructionKind, Span, Spanned, expand, parse_onbuild,
+};
+use oci::{Platform, Reference};
+
+use crate::scope::Scope;
+use crate::{BaseImage, Origin, Request};
+
+/// The stages that a target needs. `B` is what is known of the images: their names, or everything.
+#[derive(Debug, Clone)]
+pub struct StageSet<B> {
+    pub(crate) source: Source,
+    /// In the order of the file; the target is the last.
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) images: Vec<NamedImage<B>>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// An image that a needed stage names, by FROM or by `COPY --from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedImage<B> {
+    /// The image.
+    pub image: B,
+    /// The platform to look it up for (F11, F13).
+    pub platform: Platform,
+    /// Where the Dockerfile names it first.
+    pub span: Span,
+}
+
+/// What is known once the images of a set have been looked up.
+#[derive(Debug, Clone)]
+pub enum Pinned {
+    /// Everything.
+    All(StageSet<BaseImage>),
+    /// That triggers of these images need more images. The set names the old ones too.
+    More(StageSet<Reference>),
+}
+
+impl<B> StageSet<B> {
+    /// The images, each name and platform once, in the order of the file.
+    pub fn images(&self) -> &[NamedImage<B>] {
+        &self.images
+    }
+
+    /// The names of the needed stages in the order of the file, `stage-N` for those without one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.stages.iter().map(|stage| stage.shown.as_str())
+    }
+}
+
+impl StageSet<Reference> {
+    /// Puts facts in place of names. `look_up` is asked once for each image of the set.
+    pub fn pin(
+        &self,
+        mut look_up: impl FnMut(&Reference, &Platform) -> BaseImage,
+    ) -> Result<Pinned, Vec<Diagnostic>> {
+        let known: Vec<NamedImage<BaseImage>> = self
+            .images
+            .iter()
+            .map(|named| NamedImage {
+                image: look_up(&named.image, &named.platform),
+                platform: named.platform.clone(),
+                span: named.span,
+            })
+            .collect();
+        let fact = |reference: &Reference, platform: &Platform| {
+            let place = self
+                .images
+                .iter()
+                .position(|named| named.image == *reference && named.platform == *platform)?;
+            known.get(place)
+        };
+        let more = self.source.resolve(&fact)?;
+        let pinned: Option<Vec<NamedImage<BaseImage>>> = more
+            .images
+            .iter()
+            .map(|named| fact(&named.image, &named.platform).cloned())
+            .collect();
+        Ok(match pinned {
+            None => Pinned::More(more),
+            Some(images) => Pinned::All(StageSet {
+                source: more.source,
+                stages: more.stages,
+                images,
+                warnings: more.warnings,
+            }),
+        })
+    }
+}
+
+/// Finds the stages and images that the target of a request needs. The tree must be one without
+/// errors. Warnings travel with the set and come out of lowering.
+pub fn stages(
+    tree: &Dockerfile,
+    request: &Request,
+) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+    Source::read(tree, request)?.resolve(&|_, _| None)
+}
+
+/// The Dockerfile in stages, all of them, with the values that FROM lines are expanded with.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) escape: char,
+    pub(crate) globals: Scope,
+    stages: Vec<SourceStage>,
+    target: usize,
+    platform: Platform,
+    /// Names that any ARG of the file declares.
+    pub(crate) declared: Vec<String>,
+    warnings: Vec<Diagnostic>,
+}
+
+#[derive(Debug, Clone)]
+struct SourceStage {
+    from: FromInstruction,
+    span: Span,
+    instructions: Vec<Instruction>,
+}
+
+/// A needed stage.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage {
+    /// The name, or `stage-N`.
+    pub(crate) shown: String,
+    /// FROM.
+    pub(crate) span: Span,
+    pub(crate) base: StageBase,
+    pub(crate) platform: Platform,
+    /// Triggers first.
+    pub(crate) instructions: Vec<Planned>,
+}
+
+/// What a stage begins with: nothing, a place in [`StageSet::stages`], or one in its images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StageBase {
+    Scratch,
+    Stage(usize),
+    Image(usize),
+}
+
+/// An instruction of a stage, whoever wrote it.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    pub(crate) instruction: Instruction,
+    pub(crate) origin: Origin,
+    /// Where to point at, for an instruction that is not in the text.
+    pub(crate) elsewhere: Option<Span>,
+    /// What `COPY --from` means, for one that has it.
+    pub(crate) copy_from: Option<CopyFrom>,
+}
+
+/// What `COPY --from` means: as in [`StageBase`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyFrom {
+    Stage(usize),
+    Image(usize),
+}
+
+impl Planned {
+    /// The place of a part of the instruction in the Dockerfile.
+    pub(crate) fn place(&self, span: Span) -> Span {
+        self.elsewhere.unwrap_or(span)
+    }
+}
+
+/// What a FROM or `--from` names, before there are tables to point into.
+#[derive(Debug, Clone)]
+enum Named {
+    Scratch,
+    Stage(usize),
+    Image(Reference, Platform, Span),
+}
+
+struct Draft {
+    base: Named,
+    platform: Platform,
+    /// Each with what its `--from` names.
+    instructions: Vec<(Planned, Option<Named>)>,
+}
+
+type Fact<'f> = dyn Fn(&Reference, &Platform) -> Option<&'f NamedImage<BaseImage>> + 'f;
+
+impl Source {
+    fn read(tree: &Dockerfile, request: &Request) -> Result<Self, Vec<Diagnostic>> {
+        let mut stages: Vec<SourceStage> = Vec::new();
+        let mut global_arguments = Vec::new();
+        let mut declared = Vec::new();
+        for instruction in &tree.instructions {
+            if let InstructionKind::Arg(declarations) = &instruction.kind {
+                declared.extend(declarations.iter().map(|one| one.name.value.clone()));
+            }
+            match (&instruction.kind, stages.last_mut()) {
+                (InstructionKind::From(from), _) => stages.push(SourceStage {
+                    from: from.clone(),
+                    span: instruction.span,
+                    instructions: Vec::new(),
+                }),
+                (_, Some(stage)) => stage.instructions.push(instruction.clone()),
+                (InstructionKind::Arg(declarations), None) => {
+                    global_arguments.extend(declarations);
+                }
+                (_, None) => {
+                    let message = "only ARG may stand before the first FROM";
+                    let span = instruction.keyword.span;
+                    return Err(vec![Diagnostic::error(span, message, "before any FROM")]);
+                }
+            }
+        }
+        let Some(last) = stages.len().checked_sub(1) else {
+            let message = "there is no FROM, so there is nothing to build";
+            return Err(vec![Diagnostic::error(
+                Span::default(),
+                message,
+                "no stage",
+            )]);
+        };
+        let target = match &request.target {
+            None => last,
+            Some(name) => find_target(&stages, name).map_err(|finding| vec![finding])?,
+        };
+        let mut warnings = Vec::new();
+        warn_of_names(&stages, &mut warnings);
+
+        let target_stage = request.target.as_deref().or(stages[last]
+            .from
+            .name
+            .as_ref()
+            .map(|name| name.value.as_str()));
+        let mut globals = Scope::predefined(request, target_stage);
+        for declaration in global_arguments {
+            let name = &declaration.name.value;
+            match (request.build_args.get(name), &declaration.default) {
+                (Some(value), _) => globals.set(name, value),
+                (None, None) => {}
+                (None, Some(default)) => {
+                    let value = expand(&default.value, tree.escape, &globals)
+                        .map_err(|error| vec![expand_error(default, &error)])?
+                        .value;
+                    globals.set(name, &value);
+                }
+            }
+        }
+        Ok(Self {
+            escape: tree.escape,
+            globals,
+            stages,
+            target,
+            platform: request.platform.clone(),
+            declared,
+            warnings,
+        })
+    }
+
+    /// Walks from the target to what it needs. A stage needs only earlier ones, so one pass
+    /// backwards finds all of them.
+    fn resolve(&self, fact: &Fact<'_>) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+        let mut findings = self.warnings.clone();
+        let mut needed = vec![false; self.stages.len()];
+        needed[self.target] = true;
+        let mut drafts = Vec::new();
+        for number in (0..self.stages.len()).rev() {
+            if !needed[number] {
+                continue;
+            }
+            let Some(draft) = self.draft(number, fact, &mut findings) else {
+                continue;
+            };
+            let copied = draft
+                .instructions
+                .iter()
+                .filter_map(|(_, from)| from.as_ref());
+            for named in copied.chain([&draft.base]) {
+                if let Named::Stage(earlier) = named {
+                    needed[*earlier] = true;
+                }
+            }
+            drafts.push((number, draft));
+        }
+        findings.sort_by_key(|finding| finding.span.start);
+        if findings.iter().any(Diagnostic::is_error) {
+            return Err(findings);
+        }
+        drafts.reverse();
+        Ok(self.tabulate(drafts, findings))
+    }
+
+    fn draft(
+        &self,
+        number: usize,
+        fact: &Fact<'_>,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<Draft> {
+        let stage = &self.stages[number];
+        let (base, platform) = self.base(number, findings)?;
+        let mut planned = Vec::new();
+        match &base {
+            Named::Scratch => {}
+            Named::Stage(earlier) => {
+                // Triggers of an earlier stage: their text is in this file.
+                for instruction in &self.stages[*earlier].instructions {
+                    if let InstructionKind::Onbuild(onbuild) = &instruction.kind {
+                        planned.push(Planned {
+                            instruction: (*onbuild.inner).clone(),
+                            origin: Origin::Onbuild {
+                                reference: None,
+                                text: onbuild.text.clone(),
+                            },
+                            elsewhere: None,
+                            copy_from: None,
+                        });
+                    }
+                }
+            }
+            Named::Image(reference, platform, span) => {
+                if let Some(named) = fact(reference, platform) {
+                    for text in &named.image.config.config.on_build {
+                        self.trigger(text, reference, *span, &mut planned, findings);
+                    }
+                }
+            }
+        }
+        planned.extend(stage.instructions.iter().map(|instruction| Planned {
+            instruction: instruction.clone(),
+            origin: Origin::Dockerfile,
+            elsewhere: None,
+            copy_from: None,
+        }));
+        let mut instructions = Vec::new();
+        for one in planned {
+            let from = match &one.instruction.kind {
+                InstructionKind::Copy(CopyInstruction {
+                    from: Some(from), ..
+                }) => {
+                    let from = Spanned::new(from.value.clone(), one.place(from.span));
+                    match self.copy_from(number, &from) {
+                        Ok(named) => Some(named),
+                        Err(finding) => {
+                            findings.push(finding);
+                            continue;
+                        }
+                    }
+                }
+                _ => None,
+            };
+            instructions.push((one, from));
+        }
+        Some(Draft {
+            base,
+            platform,
+            instructions,
+        })
+    }
+
+    /// What FROM names, and the platform that it asks for.
+    fn base(&self, number: usize, findings: &mut Vec<Diagnostic>) -> Option<(Named, Platform)> {
+        let FromInstruction {
+            platform,
+            image,
+            name: _,
+        } = &self.stages[number].from;
+        let platform = match platform {
+            None => self.platform.clone(),
+            Some(word) => {
+                let text = self.expand_from(word, "the platform", findings)?;
+                match text.parse::<Platform>() {
+                    Ok(platform) => platform,
+                    Err(error) => {
+                        let finding =
+                            Diagnostic::error(word.span, error.to_string(), "not a platform");
+                        findings.push(finding);
+                        return None;
+                    }
+                }
+            }
+        };
+        let text = self.expand_from(image, "the name of the image", findings)?;
+        if text == "scratch" {
+            return Some((Named::Scratch, self.platform.clone()));
+        }
+        // FROM compares with the lower-cased names as they are, and knows no numbers (F3, F4).
+        let earlier = (0..number)
+            .rev()
+            .find(|&earlier| self.stage_name(earlier) == Some(&text));
+        if let Some(earlier) = earlier {
+            return Some((Named::Stage(earlier), platform));
+        }
+        match text.parse::<Reference>() {
+            Ok(reference) => {
+                let named = Named::Image(reference, platform.clone(), image.span);
+                Some((named, platform))
+            }
+            Err(error) => {
+                let finding = Diagnostic::error(image.span, error.to_string(), "not an image");
+                findings.push(finding);
+                None
+            }
+        }
+    }
+
+    fn stage_name(&self, number: usize) -> Option<&str> {
+        let name = self.stages[number].from.name.as_ref()?;
+        Some(&name.value)
+    }
+
+    fn expand_from(
+        &self,
+        word: &Spanned<String>,
+        what: &str,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<String> {
+        let expansion = match expand(&word.value, self.escape, &self.globals) {
+            Ok(expansion) => expansion,
+            Err(error) => {
+                findings.push(expand_error(word, &error));
+                return None;
+            }
+        };
+        for name in &expansion.unset {
+            let message = format!("`{name}` is not set by any ARG before the first FROM");
+            findings.push(Diagnostic::warning(word.span, message, "becomes nothing"));
+        }
+        if expansion.value.is_empty() {
+            let message = format!("{what} is empty once its variables are replaced");
+            let help = "give the ARG before the first FROM a default, or pass --build-arg";
+            findings.push(Diagnostic::error(word.span, message, "empty").with_help(help));
+            return None;
+        }
+        Some(expansion.value)
+    }
+
+    fn copy_from(&self, number: usize, from: &Spanned<String>) -> Result<Named, Diagnostic> {
+        let text = from.value.as_str();
+        let fail = |message: String, label: &str| Diagnostic::error(from.span, message, label);
+        if text.contains('$') {
+            let message = "variables are not replaced in --from".to_owned();
+            let help =
+                "name the image in a stage of its own, `FROM $image AS name`, and copy --from=name";
+            return Err(fail(message, "a variable").with_help(help));
+        }
+        if text.is_empty() {
+            return Err(fail("--from names nothing".to_owned(), "empty"));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return match text.parse::<usize>() {
+                Ok(earlier) if earlier < number => Ok(Named::Stage(earlier)),
+                Ok(_) | Err(_) => Err(fail(
+                    format!("there is no stage {text} before this one, which is stage {number}"),
+                    "not an earlier stage",
+                )),
+            };
+        }
+        let named = |stage: &usize| {
+            self.stage_name(*stage)
+                .is_some_and(|name| name.eq_ignore_ascii_case(text))
+        };
+        if let Some(earlier) = (0..number).rev().find(named) {
+            return Ok(Named::Stage(earlier));
+        }
+        if named(&number) {
+            return Err(fail(
+                format!("stage `{text}` cannot copy from itself"),
+                "this stage",
+            ));
+        }
+        if (number + 1..self.stages.len()).any(|later| named(&later)) {
+            let message =
+                format!("cannot copy from stage `{text}`: it is defined later in the file");
+            let help = "move that stage above this one";
+            return Err(fail(message, "defined below").with_help(help));
+        }
+        if text.eq_ignore_ascii_case("scratch") {
+            let message = "scratch is empty: there is nothing to copy from it".to_owned();
+            return Err(fail(message, "nothing in it"));
+        }
+        match text.parse::<Reference>() {
+            // The image of a copy is for the target, not for the stage (F13).
+            Ok(reference) => Ok(Named::Image(reference, self.platform.clone(), from.span)),
+            Err(error) => Err(fail(error.to_string(), "neither a stage nor an image")),
+        }
+    }
+
+    fn trigger(
+        &self,
+        text: &str,
+        reference: &Reference,
+        span: Span,
+        planned: &mut Vec<Planned>,
+        findings: &mut Vec<Diagnostic>,
+    ) {
+        let parse = parse_onbuild(text, self.escape);
+        for diagnostic in parse
+            .diagnostics
+            .iter()
+            .filter(|finding| finding.is_error())
+        {
+            let message = format!(
+                "the trigger `{}` of {} cannot be read: {}",
+                text.lines().next().unwrap_or(""),
+                reference.familiar(),
+                diagnostic.message
+            );
+            findings.push(Diagnostic::error(
+                span,
+                message,
+                "the image with the trigger",
+            ));
+        }
+        planned.extend(
+            parse
+                .tree
+                .instructions
+                .into_iter()
+                .map(|instruction| Planned {
+                    instruction,
+                    origin: Origin::Onbuild {
+                        reference: Some(reference.clone()),
+                        text: text.to_owned(),
+                    },
+                    elsewhere: Some(span),
+                    copy_from: None,
+                }),
+        );
+    }
+
+    /// Puts the drafts into tables, in the order of the file.
+    fn tabulate(
+        &self,
+        drafts: Vec<(usize, Draft)>,
+        warnings: Vec<Diagnostic>,
+    ) -> StageSet<Reference> {
+        let mut images: Vec<NamedImage<Reference>> = Vec::new();
+        let mut stages: Vec<Stage> = Vec::new();
+        let numbers: Vec<usize> = drafts.iter().map(|(number, _)| *number).collect();
+        let place = |number: usize| {
+            numbers
+                .binary_search(&number)
+                .expect("every stage that a needed stage names is needed")
+        };
+        let mut image = |reference: Reference, platform: Platform, span: Span| {
+            let known = images
+                .iter()
+                .position(|named| named.image == reference && named.platform == platform);
+            known.unwrap_or_else(|| {
+                images.push(NamedImage {
+                    image: reference,
+                    platform,
+                    span,
+                });
+                images.len() - 1
+            })
+        };
+        for (number, draft) in drafts {
+            let Draft {
+                base,
+                platform,
+                instructions,
+            } = draft;
+            let (base, platform) = match base {
+                Named::Scratch => (StageBase::Scratch, platform),
+                Named::Stage(earlier) => {
+                    let earlier = place(earlier);
+                    // What a stage is for, the stages on top of it are for.
+                    (StageBase::Stage(earlier), stages[earlier].platform.clone())
+                }
+                Named::Image(reference, wanted, span) => {
+                    (StageBase::Image(image(reference, wanted, span)), platform)
+                }
+            };
+            let instructions = instructions
+                .into_iter()
+                .map(|(planned, from)| Planned {
+                    copy_from: from.and_then(|named| match named {
+                        Named::Scratch => None,
+                        Named::Stage(earlier) => Some(CopyFrom::Stage(place(earlier))),
+                        Named::Image(reference, wanted, span) => {
+                            Some(CopyFrom::Image(image(reference, wanted, span)))
+                        }
+                    }),
+                    ..planned
+                })
+                .collect();
+            stages.push(Stage {
+                shown: match self.stage_name(number) {
+                    Some(name) => name.to_owned(),
+                    None => format!("stage-{number}"),
+                },
+                span: self.stages[number].span,
+                base,
+                platform,
+                instructions,
+            });
+        }
+        StageSet {
+            source: self.clone(),
+            stages,
+            images,
+            warnings,
+        }
+    }
+
+    /// Whether the file has only one stage, which is then not named in titles.
+    pub(crate) fn is_single_stage(&self) -> bool {
+        self.stages.len() == 1
+    }
+}
+
+fn find_target(stages: &[SourceStage], wanted: &str) -> Result<usize, Diagnostic> {
+    let name = |stage: &SourceStage| stage.from.name.as_ref().map(|name| name.value.clone());
+    let found = stages
+        .iter()
+        .rposition(|stage| name(stage).is_some_and(|name| name.eq_ignore_ascii_case(wanted)));
+    found.ok_or_else(|| {
+        let names: Vec<String> = stages.iter().filter_map(name).collect();
+        let help = if names.is_empty() {
+            "no stage has a name: write `FROM image AS name`".to_owned()
+        } else {
+            format!("the stages with a name are {}", names.join(", "))
+        };
+        let span = stages.last().map(|stage| stage.span).unwrap_or_default();
+        let message = format!("there is no stage `{wanted}` to build");
+        Diagnostic::error(span, message, "the last stage").with_help(help)
+    })
+}
+
+/// Names that are used twice (F5) or mean something else (F9).
+fn warn_of_names(stages: &[SourceStage], warnings: &mut Vec<Diagnostic>) {
+    let names: Vec<&Spanned<String>> = stages.iter().filter_map(|s| s.from.name.as_ref()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names[..index]
+            .iter()
+            .any(|earlier| earlier.value == name.value)
+        {
+            let message = format!("stage `{}` is defined twice", name.value);
+            let help = "lines below this one mean this stage, lines above it the earlier one";
+            warnings.push(Diagnostic::warning(name.span, message, "again").with_help(help));
+        }
+        if name.value == "scratch" || name.value == "context" {
+            let message = format!("`{}` is a reserved name", name.value);
+            warnings.push(Diagnostic::warning(
+                name.span,
+                message,
+                "a name for a stage",
+            ));
+        }
+    }
+}
+
+/// A word that cannot be expanded, with the very characters where the word stands as it is.
+pub(crate) fn expand_error(word: &Spanned<String>, error: &ExpandError) -> Diagnostic {
+    let Spanned { value, span } = word;
+    let exact = span.len() == value.len();
+    let span = if exact && !error.range.is_empty() {
+        Span::new(span.start + error.range.start, span.start + error.range.end)
+    } else {
+        *span
+    };
+    Diagnostic::error(span, error.to_string(), "cannot be expanded")
+}
