@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::instruction::Context;
+use crate::instruction::{Context, WORDS_MAX, excerpt};
 use crate::suggest::nearest;
 use crate::words::{FlagWord, take_flags};
 use crate::{Keyword, Span, Spanned};
@@ -143,6 +143,11 @@ impl FlagSet {
         arguments: Range<usize>,
     ) -> Option<Self> {
         let (words, rest) = take_flags(context.line, arguments);
+        if words.len() > WORDS_MAX {
+            let span = context.line.span(words[0].word.clone());
+            let message = format!("{keyword} has {} flags, more than {WORDS_MAX}", words.len());
+            return context.error(span, message, "too many flags");
+        }
         let mut set = Self {
             given: Vec::new(),
             first_word: None,
@@ -162,7 +167,7 @@ impl FlagSet {
         let word = context.line.span(flag.word.clone());
         let known = flags_of(keyword);
         let Some(kind) = known.iter().copied().find(|kind| kind.name() == flag.name) else {
-            let message = format!("{keyword} has no flag `--{}`", flag.name);
+            let message = format!("{keyword} has no flag `--{}`", excerpt(&flag.name));
             let help = match nearest(&flag.name, known.iter().map(|kind| kind.name())) {
                 Some(name) => format!("did you mean --{name}?"),
                 None if known.is_empty() => format!("{keyword} takes no flags"),
@@ -194,7 +199,11 @@ impl FlagSet {
                 let message = if value.is_empty() {
                     format!("the flag `--{}` has `=` but no value", flag.name)
                 } else {
-                    format!("the flag `--{}` is true or false, not `{value}`", flag.name)
+                    format!(
+                        "the flag `--{}` is true or false, not `{}`",
+                        flag.name,
+                        excerpt(&value)
+                    )
                 };
                 return context.error(word, message, "expected true or false");
             }

@@ -52,7 +52,7 @@ pub(crate) fn read_instruction(context: &mut Context<'_>, whole: Range<usize>) -
 }
 
 /// The start of a text, for messages.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     const EXCERPT_CHARS_MAX: usize = 60;
     let mut short: String = text.chars().take(EXCERPT_CHARS_MAX).collect();
     if short.len() < text.len() {
@@ -208,7 +208,7 @@ impl Context<'_> {
             CommandForm::Exec(_) => {}
             CommandForm::Shell(shell) => {
                 if let Some(first) = self.heredocs.first() {
-                    let script = self.shell_text(&shell.value, first);
+                    let script = self.shell_text(&shell.value, first)?;
                     shell.value = script.0;
                     files.extend(script.1);
                 }
@@ -225,35 +225,50 @@ impl Context<'_> {
     }
 
     /// What the shell gets for a line with here-documents (H5-H7), and the script beside it.
-    fn shell_text(&self, line: &str, first: &Heredoc) -> (String, Option<InlineFile>) {
+    fn shell_text(&mut self, line: &str, first: &Heredoc) -> Option<(String, Option<InlineFile>)> {
         if heredoc_word(line).is_none() {
             let mut text = line.to_owned();
-            for heredoc in self.heredocs {
-                text.push('\n');
-                text.push_str(&heredoc.body.value);
-                text.push_str(&heredoc.name);
-            }
-            return (text, None);
+            self.append_bodies(&mut text);
+            return Some((text, None));
         }
         let content = first.content();
-        // A name with a slash would leave the directory that the script is put into.
-        if !content.starts_with("#!")
-            || first.name.contains('/')
-            || first.name == "."
-            || first.name == ".."
-        {
-            return (content, None);
+        if !content.starts_with("#!") {
+            return Some((content, None));
         }
+        self.check_file_name(first)?;
         let name = Spanned::new(first.name.clone(), first.span);
         let path = format!("{PIPES_DIRECTORY}/{}", first.name);
-        (
+        Some((
             path,
             Some(InlineFile {
                 name,
                 content,
                 expand: false,
             }),
-        )
+        ))
+    }
+
+    /// Puts the bodies of the here-documents after the line that announces them.
+    fn append_bodies(&self, text: &mut String) {
+        for heredoc in self.heredocs {
+            text.push('\n');
+            text.push_str(&heredoc.body.value);
+            text.push_str(&heredoc.name);
+        }
+    }
+
+    /// The name of a here-document that becomes a file must not lead elsewhere.
+    fn check_file_name(&mut self, heredoc: &Heredoc) -> Option<()> {
+        if heredoc.name.contains(['/', '\0']) || heredoc.name == "." || heredoc.name == ".." {
+            let message = format!("`{}` cannot be the name of a file", excerpt(&heredoc.name));
+            return self.error_with_help(
+                heredoc.span,
+                message,
+                "becomes a file name",
+                "name the here-document without `/`",
+            );
+        }
+        Some(())
     }
 
     fn shell(
@@ -438,6 +453,7 @@ impl Context<'_> {
                     "cannot be read",
                 );
             };
+            self.check_file_name(heredoc)?;
             sources.push(CopySource::Inline(InlineFile {
                 name: Spanned::new(heredoc.name.clone(), heredoc.span),
                 content: heredoc.content(),
@@ -680,11 +696,7 @@ impl Context<'_> {
         }
         let (keyword, arguments, kind) = read_instruction(self, rest.clone())?;
         let mut text = self.line.str(rest.clone()).to_owned();
-        for heredoc in self.heredocs {
-            text.push('\n');
-            text.push_str(&heredoc.body.value);
-            text.push_str(&heredoc.name);
-        }
+        self.append_bodies(&mut text);
         let inner = Instruction {
             span: self.line.span(rest),
             keyword,

@@ -38,6 +38,6 @@ pub use expand::{
     expand, expand_heredoc, expand_words,
 };
 pub use instruction::WORDS_MAX;
-pub use parse::{Parse, TEXT_BYTES_MAX, parse, parse_onbuild};
+pub use parse::{DIAGNOSTICS_MAX, Parse, TEXT_BYTES_MAX, parse, parse_onbuild};
 pub use shell_pattern::{PATTERN_CHARS_MAX, PatternError};
 pub use span::{LineColumn, Span, Spanned};

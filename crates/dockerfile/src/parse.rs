@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::heredoc::heredoc_words;
-use crate::instruction::{Context, read_instruction};
+use crate::instruction::{Context, excerpt, read_instruction};
 use crate::json::{JsonForm, json_form};
 use crate::line::Line;
 use crate::words::take_flags;
@@ -16,6 +16,9 @@ use crate::{
 /// The longest text that is read. Files of real projects stay below a hundredth of it; there is no
 /// limit on a line (P10).
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// How many diagnostics end the reading. What follows is a single invalid node.
+pub const DIAGNOSTICS_MAX: usize = 1000;
 
 /// A tree and what is wrong with the text. The tree is always there; it may be built only when no
 /// diagnostic is an error.
@@ -125,7 +128,10 @@ impl<'t> Parser<'t> {
             return false;
         };
         let span = self.trimmed_line(self.at);
-        let message = format!("this file is written for the frontend `{syntax}`");
+        let message = format!(
+            "this file is written for the frontend `{}`",
+            excerpt(&syntax)
+        );
         self.diagnostics.push(
             Diagnostic::error(span, message, "not Dockerfile syntax")
                 .with_help("only Dockerfiles can be read; frontend images are never run"),
@@ -164,7 +170,8 @@ impl<'t> Parser<'t> {
                     "\\" => self.tree.escape = '\\',
                     "`" => self.tree.escape = '`',
                     other => {
-                        let message = format!("`{other}` cannot be the escape character");
+                        let message =
+                            format!("`{}` cannot be the escape character", excerpt(other));
                         self.diagnostics.push(
                             Diagnostic::error(value.span, message, "not an escape character")
                                 .with_help("use a backslash or a backtick"),
@@ -181,6 +188,16 @@ impl<'t> Parser<'t> {
 
     fn instructions(&mut self) {
         while self.at < self.text.len() {
+            if self.diagnostics.len() >= DIAGNOSTICS_MAX {
+                let span = self.trimmed_line(self.at);
+                self.diagnostics.push(Diagnostic::error(
+                    span,
+                    "too many errors and warnings",
+                    "stopped here",
+                ));
+                self.node(self.text.len(), NodeKind::Invalid);
+                return;
+            }
             let line = self.trimmed_line(self.at);
             if line.is_empty() {
                 self.node(self.line_end(self.at), NodeKind::Blank);
@@ -207,6 +224,14 @@ impl<'t> Parser<'t> {
             return;
         }
         let heredocs = self.heredocs(&line, whole.clone(), &mut next);
+        if self.diagnostics[first_diagnostic..]
+            .iter()
+            .any(Diagnostic::is_error)
+        {
+            // A body is missing: whatever else could be said is a consequence.
+            self.node(next, NodeKind::Invalid);
+            return;
+        }
         let mut context = Context {
             line: &line,
             escape: self.tree.escape,
@@ -244,6 +269,7 @@ impl<'t> Parser<'t> {
         let mut line = Line::default();
         let start = self.at;
         let mut at = start;
+        let mut empty_line = None;
         while at < self.text.len() {
             let content = self.line_content(at);
             let next = self.line_end(at);
@@ -255,14 +281,7 @@ impl<'t> Parser<'t> {
                     continue;
                 }
                 if trimmed.is_empty() {
-                    self.diagnostics.push(
-                        Diagnostic::warning(
-                            Span::new(content.start, next),
-                            "an empty line inside a continued instruction",
-                            "does not end the instruction",
-                        )
-                        .with_help("remove the line, or the escape character before it"),
-                    );
+                    empty_line = empty_line.or(Some(Span::new(content.start, next)));
                     at = next;
                     continue;
                 }
@@ -281,6 +300,13 @@ impl<'t> Parser<'t> {
                     break;
                 }
             }
+        }
+        if let Some(first) = empty_line {
+            let message = "an empty line inside a continued instruction";
+            self.diagnostics.push(
+                Diagnostic::warning(first, message, "does not end the instruction")
+                    .with_help("remove the line, or the escape character before it"),
+            );
         }
         (line, at)
     }
@@ -312,16 +338,16 @@ impl<'t> Parser<'t> {
                 at = self.line_end(at);
             };
             let Some(terminator) = terminator else {
-                let message = format!("the here-document `{}` does not end", word.name);
+                let message = format!("the here-document `{}` does not end", excerpt(&word.name));
                 self.diagnostics.push(
                     Diagnostic::error(line.span(word.range), message, "unterminated heredoc")
                         .with_help(format!(
                             "end it with a line that is exactly `{}`",
-                            word.name
+                            excerpt(&word.name)
                         )),
                 );
-                // Nobody knows where it should have ended; what follows is read as instructions
-                // would only bury this error under others.
+                // Nobody knows where it should have ended; reading what follows as instructions would
+                // only bury this error under others.
                 *next = self.text.len();
                 break;
             };
