@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn durations() {
         let check = |text: &str, expected: Result<i64, DurationError>| {
-            assert_eq!(parse(text), expected, "{text}")
+            assert_eq!(parse(text), expected, "{text}");
         };
         check("0", Ok(0));
         check("-0", Ok(0));

@@ -5,8 +5,8 @@
 //! verdict down and asks about one path at a time, and a walk and a lookup always agree.
 //!
 //! Patterns are not tried one by one. Those without wildcards, `**/name` and `name/**` are found by
-//! hash; the others are sorted by the literal text that they end or begin with; each is matched in
-//! time proportional to the path.
+//! hash; the others only where the path contains a fragment of their literal text; each is matched
+//! in time proportional to the path.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ use crate::glob::{GlobError, Token, characters, next_token};
 /// The longest pattern, in bytes: no path is longer (`PATH_MAX`).
 pub const PATTERN_BYTES_MAX: usize = 4096;
 
-/// How much literal text at a pattern's end or beginning is looked at to skip it.
-const KEY_BYTES_MAX: usize = 4;
+/// The longest fragment of a pattern's literal text by which it is found.
+const FRAGMENT_BYTES_MAX: usize = 4;
 
 /// The patterns of an ignore file. Empty, it ignores nothing.
 #[derive(Debug, Clone, Default)]
@@ -28,15 +28,18 @@ pub struct IgnoreFile {
     anywhere: HashMap<Vec<u8>, usize>,
     /// `x/**`: by `x`.
     below: HashMap<Vec<u8>, usize>,
-    /// All others by their last or first literal bytes, or by nothing. Rules descending.
-    by_end: HashMap<Vec<u8>, Vec<usize>>,
-    by_start: HashMap<Vec<u8>, Vec<usize>>,
-    by_nothing: Vec<usize>,
+    /// All others by a fragment of their literal text. Rules descending.
+    by_fragment: HashMap<Fragment, Vec<usize>>,
+    /// Those that have no literal text, descending.
+    without_fragment: Vec<usize>,
     /// Directories that lead to a path which an exact `!` rule names, with the last such rule.
     leads_to_included: HashMap<Vec<u8>, usize>,
     /// All other `!` rules, descending.
     other_inclusions: Vec<usize>,
 }
+
+/// The length of a fragment and its bytes, the rest zero.
+type Fragment = (usize, [u8; FRAGMENT_BYTES_MAX]);
 
 #[derive(Debug, Clone)]
 struct Rule {
@@ -206,14 +209,19 @@ impl IgnoreFile {
                 .max(self.anywhere.get(&path[at + 1..]).copied())
                 .max(self.below.get(&path[..at]).copied());
         }
-        for length in 1..=KEY_BYTES_MAX.min(path.len()) {
-            let by_end = self.by_end.get(&path[path.len() - length..]);
-            let by_start = self.by_start.get(&path[..length]);
-            for rules in by_end.into_iter().chain(by_start) {
-                best = best.max(self.first_match(rules, path, best));
+        if !self.by_fragment.is_empty() {
+            for start in 0..path.len() {
+                for length in 1..=FRAGMENT_BYTES_MAX.min(path.len() - start) {
+                    if let Some(rules) = self
+                        .by_fragment
+                        .get(&fragment(&path[start..start + length]))
+                    {
+                        best = best.max(self.first_match(rules, path, best));
+                    }
+                }
             }
         }
-        best = best.max(self.first_match(&self.by_nothing, path, best));
+        best = best.max(self.first_match(&self.without_fragment, path, best));
         if best == than { None } else { best }
     }
 
@@ -249,28 +257,22 @@ impl IgnoreFile {
             {
                 self.below.insert(directory, number);
             } else {
-                let start = literal_run(steps.iter());
-                let mut end = literal_run(steps.iter().rev());
-                if !end.is_empty() {
-                    end.reverse();
-                    self.by_end
-                        .entry(key_of(&end, true))
-                        .or_default()
-                        .push(number);
-                } else if !start.is_empty() {
-                    self.by_start
-                        .entry(key_of(&start, false))
-                        .or_default()
-                        .push(number);
-                } else {
-                    self.by_nothing.push(number);
+                match longest_literal(steps) {
+                    Some(text) => {
+                        let tail = &text[text.len().saturating_sub(FRAGMENT_BYTES_MAX)..];
+                        self.by_fragment
+                            .entry(fragment(tail))
+                            .or_default()
+                            .push(number);
+                    }
+                    None => self.without_fragment.push(number),
                 }
             }
         }
-        for rules in self.by_end.values_mut().chain(self.by_start.values_mut()) {
-            rules.reverse();
-        }
-        self.by_nothing.reverse();
+        self.by_fragment
+            .values_mut()
+            .for_each(|rules| rules.reverse());
+        self.without_fragment.reverse();
         self.other_inclusions.reverse();
     }
 }
@@ -299,9 +301,8 @@ fn steps(pattern: &str) -> Result<Vec<Step>, GlobError> {
             let first = rest.len() == pattern.len();
             let is_directory = after.starts_with('/');
             rest = after.strip_prefix('/').unwrap_or(after);
-            if rest.is_empty() {
-                steps.push(Step::Rest);
-            } else if first && !is_directory && !rest.contains(['*', '?', '[', ']', '\\']) {
+            let is_literal = !rest.contains(['*', '?', '[', ']', '\\']);
+            if rest.is_empty() || (first && !is_directory && is_literal) {
                 steps.push(Step::Rest);
             } else if steps.last() != Some(&Step::InDirectories) {
                 // `**/**/` is no more than `**/`, and would only cost time.
@@ -353,28 +354,18 @@ fn literal(steps: &[Step]) -> Option<Vec<u8>> {
     text.map(String::into_bytes)
 }
 
-/// The literal characters up to the first step that is none.
-fn literal_run<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<char> {
-    steps
-        .map_while(|step| {
-            if let Step::Is(c) = step {
-                Some(*c)
-            } else {
-                None
-            }
-        })
-        .take(KEY_BYTES_MAX)
-        .collect()
+/// The longest run of literal steps: text that every match contains.
+fn longest_literal(steps: &[Step]) -> Option<Vec<u8>> {
+    let runs = steps.split(|step| !matches!(step, Step::Is(_)));
+    runs.filter_map(literal)
+        .filter(|run| !run.is_empty())
+        .max_by_key(Vec::len)
 }
 
-fn key_of(characters: &[char], from_end: bool) -> Vec<u8> {
-    let bytes = characters.iter().collect::<String>().into_bytes();
-    let length = bytes.len().min(KEY_BYTES_MAX);
-    if from_end {
-        bytes[bytes.len() - length..].to_vec()
-    } else {
-        bytes[..length].to_vec()
-    }
+fn fragment(bytes: &[u8]) -> Fragment {
+    let mut fragment = [0; FRAGMENT_BYTES_MAX];
+    fragment[..bytes.len()].copy_from_slice(bytes);
+    (bytes.len(), fragment)
 }
 
 /// The places in a pattern that matching has reached, all at once: no path takes longer than its
@@ -411,7 +402,7 @@ impl<'s> Places<'s> {
                 Step::Token(Token::One) if c != '/' => self.next[place + 1] = true,
                 Step::Token(Token::Any) if c != '/' => self.next[place] = true,
                 Step::Token(Token::Class(class)) if class.contains(c) => {
-                    self.next[place + 1] = true
+                    self.next[place + 1] = true;
                 }
                 Step::Directories => {
                     self.next[place + 1] = true;
@@ -638,7 +629,7 @@ mod tests {
                         .map(|(at, _)| at)
                         .chain([path.len()]);
                     ends.into_iter()
-                        .any(|end| super::matches(&steps, path[..end].as_bytes()))
+                        .any(|end| super::matches(&steps, &path.as_bytes()[..end]))
                 });
                 let verdict = file.matches(path);
                 assert_eq!(

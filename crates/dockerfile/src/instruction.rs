@@ -604,7 +604,7 @@ impl Context<'_> {
                     start_period: self.healthcheck_time(flags, FlagKind::StartPeriod)?,
                     start_interval: self.healthcheck_time(flags, FlagKind::StartInterval)?,
                     retries: self.healthcheck_retries(flags)?,
-                    command: self.command(keyword, rest.clone())?,
+                    command: self.command(keyword, rest)?,
                 };
                 let is_empty = match &check.command {
                     CommandForm::Shell(text) => text.value.is_empty(),

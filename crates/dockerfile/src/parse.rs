@@ -342,7 +342,7 @@ impl<'t> Parser<'t> {
                 self.diagnostics.push(
                     Diagnostic::error(line.span(word.range), message, "unterminated heredoc")
                         .with_help(format!(
-                            "end it with a line that is exactly `{}`",
+                            "end it with a line that is exactly `{}`, or put `<<` in quotes if it does not begin one",
                             excerpt(&word.name)
                         )),
                 );

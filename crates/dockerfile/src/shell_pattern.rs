@@ -151,8 +151,8 @@ impl ShellPattern {
             let Some(c) = rest.next() else { break };
             let mut next = vec![None; accept + 1];
             let mut alive = false;
-            for place in 0..accept {
-                let Some(start) = states[place] else { continue };
+            for (place, start) in states.iter().take(accept).enumerate() {
+                let Some(start) = *start else { continue };
                 let target = match self.0[place] {
                     Token::Character(expected) if expected == c => place + 1,
                     Token::One if c != '\n' => place + 1,

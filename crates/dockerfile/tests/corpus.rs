@@ -233,7 +233,7 @@ fn show_instruction(shown: &mut String, instruction: &Instruction, text: &str, i
                 add(
                     "retries",
                     &retries.clone().map(|retries| retries.to_string()),
-                )
+                );
             });
             command(&check.command, &mut add);
         }
