@@ -5,8 +5,9 @@ mod subordinate;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -161,7 +162,7 @@ fn become_inner(channel: &Channel, parent: Pid, arguments: &[OsString]) -> ! {
         sys::exit(1)
     };
     let error = match become_root(parent) {
-        Ok(()) => Command::new("/proc/self/exe")
+        Ok(()) => Command::new(own_program())
             .arg0(INSIDE)
             .args(arguments)
             .exec(),
@@ -169,6 +170,17 @@ fn become_inner(channel: &Channel, parent: Pid, arguments: &[OsString]) -> ! {
     };
     let _ = channel.send(&error.raw_os_error().unwrap_or(libc::EINVAL), &[]);
     sys::exit(1)
+}
+
+/// Our executable by its path, so that the program inside has it in its own mount namespace and
+/// can make it read-only for its sandboxes; by its link if the path now leads elsewhere.
+fn own_program() -> PathBuf {
+    let link = PathBuf::from("/proc/self/exe");
+    let same = |path: &PathBuf| match (path.metadata(), link.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    };
+    std::env::current_exe().ok().filter(same).unwrap_or(link)
 }
 
 fn become_root(parent: Pid) -> io::Result<()> {

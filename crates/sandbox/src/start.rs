@@ -2,12 +2,14 @@
 //! first argument word is a part of a sandbox.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::mount::MountAttrFlags;
 
 use crate::channel::Channel;
@@ -44,15 +46,43 @@ pub(crate) fn start_supervisor(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<(
     Ok((child, ours))
 }
 
-/// Our own executable on a read-only mount of its own.
+/// Our own executable where nobody can write to it.
 ///
 /// A process in the sandbox can come by our executable through `/proc/<pid>/exe` of one of ours
 /// (CVE-2019-5736). Ours are not dumpable, and their memory belongs to the outer user namespace,
-/// so that link is closed to it; and were it open, a file reached through this mount cannot be
-/// opened for writing, whatever its owner and permissions. The mount is attached nowhere, so
-/// nobody can remount it.
+/// so that link is closed to it; and were it open, a file reached through a read-only mount
+/// cannot be opened for writing, whatever its owner and permissions. The mount is attached
+/// nowhere, so nobody can remount it. An executable that is not in our mount namespace, or was
+/// deleted, cannot be mounted; then it is copied to memory and sealed, once.
 fn read_only_self() -> io::Result<OwnedFd> {
-    let program = clone_mount(CWD, "/proc/self/exe", false)?;
-    restrict(&program, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
-    Ok(program)
+    static COPY: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(copy) = COPY.get() {
+        return copy.try_clone();
+    }
+    let mounted = clone_mount(CWD, "/proc/self/exe", false);
+    match mounted {
+        Ok(program) => {
+            restrict(&program, MountAttrFlags::MOUNT_ATTR_RDONLY, false)?;
+            Ok(program)
+        }
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => {
+            let copy = sealed_copy()?;
+            COPY.get_or_init(|| copy).try_clone()
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn sealed_copy() -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 have no word for executable, and need none.
+    let copy =
+        memfd_create("kiln", flags | MemfdFlags::EXEC).or_else(|_| memfd_create("kiln", flags))?;
+    let mut copy = File::from(copy);
+    io::copy(&mut File::open("/proc/self/exe")?, &mut copy)?;
+    let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    fcntl_add_seals(&copy, all)?;
+    // Executing what is open for writing fails (ETXTBSY), so it is opened anew.
+    let read_only = File::open(format!("/proc/self/fd/{}", copy.as_raw_fd()))?;
+    Ok(read_only.into())
 }
