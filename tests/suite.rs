@@ -1,0 +1,7 @@
+//! All tests of the program and of the repository, as one binary.
+//!
+//! One module for each promise. `tidy::every_test_file_is_declared` fails when
+//! a file in this directory is missing here.
+
+mod layering;
+mod tidy;
