@@ -327,6 +327,11 @@ pub struct BlobWriter {
 }
 
 impl BlobWriter {
+    /// Where its bytes are until it is finished.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Bytes so far.
     pub fn size(&self) -> u64 {
         self.size
