@@ -5,13 +5,29 @@
 //! [`BuildReport`] or a [`BuildError`], and the program renders them. It reads
 //! no environment variable and has never heard of tag policies or CI systems.
 
+mod assemble;
+mod build;
+mod copy;
+mod drive;
 mod error;
 mod event;
+mod export;
+mod interrupt;
+mod layers;
+mod output;
+mod pin;
+mod provenance;
 mod report;
 mod request;
+mod run;
+mod source;
+mod steps;
+mod users;
 
+pub use build::{Ports, build};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
+pub use interrupt::Interrupt;
 pub use report::{BuildReport, OutputReport, StepReport, Traffic};
 pub use request::{
     BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice,

@@ -13,7 +13,7 @@ pub struct BuildRequest {
     /// Where COPY and ADD take files from.
     pub context: ContextSource,
     /// What the graph needs to know: target, arguments, platform, labels,
-    /// network, epoch.
+    /// network.
     pub graph: graph::Request,
     /// The names of the image.
     pub tags: Vec<Reference>,
@@ -24,6 +24,11 @@ pub struct BuildRequest {
     /// Ask the registry for base images even where the store knows them by
     /// digest.
     pub pull: bool,
+    /// Look nothing up in the cache; what is made is still recorded.
+    pub no_cache: bool,
+    /// The time that everything made by this build has, in seconds since 1970:
+    /// `SOURCE_DATE_EPOCH`, or 0.
+    pub epoch_seconds: i64,
     /// How layers are compressed.
     pub compression: Compression,
     /// Where RUN runs.

@@ -1,0 +1,420 @@
+//! The pipeline, one line per arrow.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use dockerfile::{Diagnostic, Parse};
+use graph::{BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepId, StepKind};
+use oci::{Digest, Reference, Repository};
+use store::layer::LayerOptions;
+
+use crate::assemble::{Image, assemble, rfc3339};
+use crate::copy::place::PlaceError;
+use crate::copy::select::SelectError;
+use crate::drive::{Drive, DriveError};
+use crate::error::{BuildError, FailedStep};
+use crate::event::{Event, Reporter};
+use crate::export::registry::Uploads;
+use crate::export::{self, Exported};
+use crate::interrupt::Interrupt;
+use crate::layers::Layers;
+use crate::output::StepOutput;
+use crate::pin::{PinError, Pins};
+use crate::provenance;
+use crate::report::{BuildReport, StepReport, Traffic};
+use crate::request::{BuildRequest, Output};
+use crate::run::RunError;
+use crate::source::{Text, open_context, read_dockerfile};
+use crate::steps::{StepError, Workshop};
+
+/// The format of what the cache holds: a number that goes up whenever equal
+/// keys would no longer mean equal layers.
+const CACHE_FORMAT: u32 = 1;
+
+/// What a build works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// All local state.
+    pub store: Store,
+    /// All registries.
+    pub client: registry::Client,
+    /// Hears what happens.
+    pub reporter: Arc<dyn Reporter>,
+    /// The user's wish to stop.
+    pub interrupt: Interrupt,
+    /// What RUN sees as `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// Where programs such as `podman` are looked for, as in `PATH`.
+    pub program_path: std::ffi::OsString,
+}
+
+/// Builds an image and brings it where it is to go.
+///
+/// # Errors
+///
+/// Everything that keeps the image from being everywhere it should be; then no
+/// tag has been moved to it that was not moved before the error.
+pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport, BuildError> {
+    let began = Instant::now();
+    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+    let stages = read_stages(&text, &request.graph)?;
+    let pinned = pin(stages, &text, request, ports).await?;
+    let lowered = lower(&pinned, &text, &request.graph, ports)?;
+    let mut build = Build::open(request, ports, &text, lowered)?;
+    let (output, steps) = build.drive(request, ports, &text).await?;
+    let image = build.assemble(request, output);
+    let exported = build.export(request, ports, &image).await?;
+    build.close(ports)?;
+    Ok(report(&image, steps, exported, ports, began))
+}
+
+fn read_stages(text: &Text, request: &Request) -> Result<StageSet<Reference>, BuildError> {
+    let Parse { tree, diagnostics } = dockerfile::parse(&text.text);
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(refused(text, diagnostics));
+    }
+    graph::stages(&tree, request).map_err(|diagnostics| refused(text, diagnostics))
+}
+
+fn refused(text: &Text, diagnostics: Vec<Diagnostic>) -> BuildError {
+    BuildError::Dockerfile { name: text.name.clone(), text: text.text.clone(), diagnostics }
+}
+
+/// Looks up every image that is needed, and those that triggers of the images
+/// need in turn.
+async fn pin(
+    mut stages: StageSet<Reference>,
+    text: &Text,
+    request: &BuildRequest,
+    ports: &Ports,
+) -> Result<StageSet<BaseImage>, BuildError> {
+    let mut pins =
+        Pins::new(ports.store.clone(), ports.client.clone(), Arc::clone(&ports.reporter), request.pull);
+    loop {
+        for named in stages.images() {
+            let looked_up = tokio::select! {
+                looked_up = pins.look_up(&named.image, &named.platform) => looked_up,
+                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+            };
+            looked_up.map_err(|error| unpinned(error, text, named.span))?;
+        }
+        let fact = |reference: &Reference, platform: &oci::Platform| {
+            pins.get(reference, platform).expect("all have been looked up").clone()
+        };
+        match stages.pin(fact).map_err(|diagnostics| refused(text, diagnostics))? {
+            Pinned::All(pinned) => return Ok(pinned),
+            Pinned::More(more) => stages = more,
+        }
+    }
+}
+
+/// A base image that cannot be had is a mistake in the Dockerfile when the
+/// registry says that it does not exist.
+fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> BuildError {
+    let (input, hint) = match &error {
+        PinError::Registry { source, .. } => (source.is_input(), source.advice()),
+        PinError::Platform { .. } => (true, Some("choose one of those with --platform".to_owned())),
+        PinError::Depth { .. }
+        | PinError::Document { .. }
+        | PinError::Config { .. }
+        | PinError::LayerCount { .. }
+        | PinError::Disk(_)
+        | PinError::Blob(_) => (false, None),
+    };
+    let message = error.to_string();
+    let source = match error {
+        PinError::Registry { source, .. } => Some(source.into()),
+        PinError::Document { source, .. } => Some(source.into()),
+        PinError::Config { source, .. } => Some(source.into()),
+        PinError::Platform { .. }
+        | PinError::Depth { .. }
+        | PinError::LayerCount { .. }
+        | PinError::Disk(_)
+        | PinError::Blob(_) => None,
+    };
+    BuildError::Step(Box::new(FailedStep {
+        name: text.name.clone(),
+        text: text.text.clone(),
+        span: Some(span),
+        title: message.clone(),
+        message,
+        hint,
+        command: None,
+        output_tail: Vec::new(),
+        input,
+        source,
+    }))
+}
+
+fn lower(
+    pinned: &StageSet<BaseImage>,
+    text: &Text,
+    request: &Request,
+    ports: &Ports,
+) -> Result<Lowered, BuildError> {
+    let lowered = graph::lower(pinned, request).map_err(|diagnostics| refused(text, diagnostics))?;
+    for warning in &lowered.warnings {
+        let place = dockerfile::LineColumn::of(&text.text, warning.span);
+        let message = format!("{}:{}: {}", text.name, place.line, warning.message);
+        ports.reporter.report(Event::Warning { message });
+    }
+    let steps = lowered
+        .graph
+        .steps()
+        .iter()
+        .filter(|step| !matches!(step.kind, StepKind::Scratch | StepKind::Base(_)))
+        .count();
+    ports.reporter.report(Event::Planned { steps });
+    Ok(lowered)
+}
+
+/// A build with its graph known.
+struct Build {
+    graph: Arc<graph::BuildGraph>,
+    workshop: Arc<Workshop>,
+    origins: BTreeMap<Digest, Repository>,
+    uploads: Option<Uploads>,
+}
+
+impl Build {
+    fn open(
+        request: &BuildRequest,
+        ports: &Ports,
+        text: &Text,
+        lowered: Lowered,
+    ) -> Result<Self, BuildError> {
+        let graph = Arc::new(lowered.graph);
+        let origins = origins(&graph);
+        let scratch = ports.store.scratch().map_err(disk)?;
+        let scratch = Arc::new(scratch);
+        let layers = Layers::new(
+            ports.store.clone(),
+            ports.client.clone(),
+            Arc::clone(&ports.reporter),
+            Arc::clone(&scratch),
+            origins.iter().map(|(digest, repository)| (digest.clone(), repository.clone())).collect(),
+        );
+        let context = open_context(&request.context, text, &ports.store)?;
+        let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
+        let cancel = sandbox::CancelToken::new()
+            .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
+        let uploads = request.outputs.contains(&Output::Registry).then(|| {
+            let reporter = Arc::clone(&ports.reporter);
+            let (store, client) = (ports.store.clone(), ports.client.clone());
+            Uploads::new(store, client, reporter, origins.clone(), &request.tags)
+        });
+        let workshop = Arc::new(Workshop {
+            store: ports.store.clone(),
+            scratch,
+            layers,
+            context,
+            reporter: Arc::clone(&ports.reporter),
+            cancel,
+            sandbox: request.sandbox,
+            rung: tokio::sync::OnceCell::new(),
+            resolv_conf: ports.resolv_conf.clone(),
+            layer: LayerOptions { compression: request.compression, level: None, threads },
+            epoch: request.epoch_seconds,
+            selections: Mutex::default(),
+        });
+        Ok(Self { graph, workshop, origins, uploads })
+    }
+
+    async fn drive(
+        &mut self,
+        request: &BuildRequest,
+        ports: &Ports,
+        text: &Text,
+    ) -> Result<(StepOutput, Vec<StepReport>), BuildError> {
+        let options = SolverOptions { no_cache: request.no_cache, salt: salt(request) };
+        let drive = Drive {
+            graph: Arc::clone(&self.graph),
+            solver: Solver::new(&self.graph, options),
+            workshop: Arc::clone(&self.workshop),
+            interrupt: ports.interrupt.clone(),
+            parallel: request.threads.max(1),
+        };
+        let driven = drive.to_target(&mut self.uploads).await;
+        driven.map_err(|error| match error {
+            DriveError::Interrupted => BuildError::Interrupted,
+            DriveError::Step(step, error) => {
+                BuildError::Step(Box::new(failed_step(error, step, &self.graph, text)))
+            }
+        })
+    }
+
+    fn assemble(&self, request: &BuildRequest, output: StepOutput) -> Image {
+        assemble(&self.graph.target, output, &request.annotations, &rfc3339(request.epoch_seconds))
+    }
+
+    async fn export(
+        &mut self,
+        request: &BuildRequest,
+        ports: &Ports,
+        image: &Image,
+    ) -> Result<Exported, BuildError> {
+        export::keep(&ports.store, image).map_err(disk)?;
+        provenance::remember(&ports.store, image, &self.origins);
+        let exporting =
+            export::export(request, ports, image, &self.workshop.layers, self.uploads.take());
+        tokio::select! {
+            exported = exporting => exported,
+            () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
+        }
+    }
+
+    /// What was learnt is durable when this returns.
+    fn close(self, ports: &Ports) -> Result<(), BuildError> {
+        if let Ok(workshop) = Arc::try_unwrap(self.workshop)
+            && let Some(context) = workshop.context
+        {
+            context.close().map_err(disk)?;
+        }
+        ports
+            .store
+            .flush()
+            .map_err(|source| BuildError::failed("could not make the store durable", source))
+    }
+}
+
+/// Everything outside a step that decides its layer's bytes.
+fn salt(request: &BuildRequest) -> String {
+    format!("{CACHE_FORMAT} {:?} {}", request.compression, request.epoch_seconds)
+}
+
+/// Which repository the layers of base images are in.
+fn origins(graph: &graph::BuildGraph) -> BTreeMap<Digest, Repository> {
+    let mut origins = BTreeMap::new();
+    for step in graph.steps() {
+        if let StepKind::Base(base) = &step.kind {
+            for layer in &base.layers {
+                origins.insert(layer.blob.digest.clone(), base.reference.repository().clone());
+            }
+        }
+    }
+    origins
+}
+
+fn disk(source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
+    BuildError::failed("could not write to the store", source)
+}
+
+fn report(
+    image: &Image,
+    steps: Vec<StepReport>,
+    exported: Exported,
+    ports: &Ports,
+    began: Instant,
+) -> BuildReport {
+    let moved = ports.client.traffic();
+    BuildReport {
+        manifest: image.descriptor(),
+        config: image.config.digest().clone(),
+        image_bytes: image.bytes(),
+        steps,
+        traffic: Traffic {
+            down_bytes: moved.down_bytes,
+            up_bytes: moved.up_bytes,
+            requests: moved.requests,
+            ..exported.traffic
+        },
+        outputs: exported.outputs,
+        duration: began.elapsed(),
+    }
+}
+
+/// Adds to an error of a step where it stands and what the user can do.
+fn failed_step(error: StepError, id: StepId, graph: &graph::BuildGraph, text: &Text) -> FailedStep {
+    let step = graph.step(id);
+    let mut failed = FailedStep {
+        name: text.name.clone(),
+        text: text.text.clone(),
+        span: Some(step.span),
+        title: step.title.clone(),
+        message: error.to_string(),
+        hint: None,
+        command: match &step.kind {
+            StepKind::Run(run) => Some(run.command_shown.clone()),
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Copy(_) | StepKind::Workdir(_) => None,
+        },
+        output_tail: Vec::new(),
+        input: false,
+        source: None,
+    };
+    match error {
+        StepError::Select { source, span, excluded, near } => {
+            failed.span = Some(span);
+            failed.input = !matches!(source, SelectError::Files(_));
+            failed.hint = match (&source, excluded) {
+                (_, Some(excluded)) => Some(format!(
+                    "it exists, but line {} of {} excludes it: `{}`",
+                    excluded.line, excluded.file, excluded.pattern
+                )),
+                (SelectError::NotFound { pattern }, None) => nearest(pattern, &near),
+                (SelectError::Pattern { .. } | SelectError::Files(_), None) => None,
+            };
+        }
+        StepError::Place(error) => failed.input = !matches!(error, PlaceError::Path(_)),
+        StepError::NoContext { span } => {
+            failed.span = Some(span);
+            failed.input = true;
+        }
+        StepError::User(_) => {
+            failed.input = true;
+            failed.hint = Some("add the user in a RUN before this line, or use its number".to_owned());
+        }
+        StepError::Run(RunError::User(_)) => failed.input = true,
+        StepError::Run(error) => {
+            failed.output_tail = error.tail().to_vec();
+            failed.source = source_of(error);
+        }
+        other => failed.source = source_of(other),
+    }
+    failed
+}
+
+/// The cause of an error whose own text is shown already.
+fn source_of(
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+    let mut causes = Vec::new();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        causes.push(cause.to_string());
+        at = cause.source();
+    }
+    Chain::of(causes)
+}
+
+/// Causes as texts, each the source of the one before.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Chain {
+    text: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Chain {
+    fn of(causes: Vec<String>) -> Option<Box<dyn std::error::Error + Send + Sync>> {
+        let mut chain: Option<Box<dyn std::error::Error + Send + Sync>> = None;
+        for text in causes.into_iter().rev() {
+            // A transparent error repeats its cause's text.
+            if chain.as_ref().is_some_and(|cause| cause.to_string() == text) {
+                continue;
+            }
+            chain = Some(Box::new(Chain { text, source: chain }));
+        }
+        chain
+    }
+}
+
+/// A name that may have been meant.
+fn nearest(pattern: &str, names: &[String]) -> Option<String> {
+    let wanted = pattern.rsplit('/').next().unwrap_or(pattern);
+    let best = dockerfile::suggest::nearest(wanted, names.iter().map(String::as_str))?;
+    let directory = pattern.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();
+    Some(format!("did you mean `{directory}{best}`?"))
+}
+

@@ -1,0 +1,216 @@
+//! The build context: a directory of this machine, seen through its ignore
+//! file. It is only ever read, and nothing that is ignored is opened.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use dockerfile::ignore::{IgnoreFile, Verdict};
+use oci::Hasher;
+use store::dir::{Dir, FileKind, Stat, xattrs};
+use store::layer::{ContentHash, EntryPath, Metadata};
+use store::stat_cache::StatCache;
+
+use super::files::{Files, FilesError, LinkGroup, Node, NodeKind};
+
+/// An open build context.
+pub struct Context {
+    root: Dir,
+    path: PathBuf,
+    ignore: IgnoreFile,
+    ignore_name: String,
+    hashes: Mutex<StatCache>,
+}
+
+/// Which line of an ignore file keeps a path out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclusion {
+    /// How the ignore file is called.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// The pattern there.
+    pub pattern: String,
+}
+
+/// Bytes read at once while hashing.
+const READ_BYTES: usize = 128 * 1024;
+
+impl Context {
+    /// Opens a directory as context.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be opened.
+    pub fn open(
+        path: &Path,
+        ignore: IgnoreFile,
+        ignore_name: String,
+        hashes: StatCache,
+    ) -> io::Result<Self> {
+        Ok(Self { root: Dir::open(path)?, path: path.to_owned(), ignore, ignore_name, hashes: Mutex::new(hashes) })
+    }
+
+    /// Where it is on this machine.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends the use of the context: what is known of its files is kept for the
+    /// next build.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn close(self) -> Result<(), store::DiskError> {
+        self.hashes.into_inner().expect("no panics under this lock").save()
+    }
+
+    /// Opens a regular file of the context.
+    pub(crate) fn open_file(&self, path: &EntryPath) -> io::Result<std::fs::File> {
+        self.root.open_file(path.as_bytes())
+    }
+
+    /// Why a path that was not found is not there, if it is there but ignored.
+    pub(crate) fn exclusion(&self, pattern: &str) -> Option<Exclusion> {
+        let path = EntryPath::parse(super::place::clamp(pattern).as_bytes()).ok()?;
+        let parent = self.root.open_dir(path.parent()?.as_bytes()).ok()?;
+        if !parent.exists(path.name()).ok()? {
+            return None;
+        }
+        let verdict = self.ignore.matches(path.as_bytes());
+        let (true, Some(line), Some(pattern)) = (verdict.ignored, verdict.line, verdict.pattern) else {
+            return None;
+        };
+        Some(Exclusion { file: self.ignore_name.clone(), line, pattern: pattern.to_owned() })
+    }
+
+    /// Names in the directory of `pattern` that somebody may have meant.
+    pub(crate) fn near(&self, pattern: &str) -> Vec<String> {
+        let Ok(path) = EntryPath::parse(super::place::clamp(pattern).as_bytes()) else {
+            return Vec::new();
+        };
+        let parent = path.parent().unwrap_or_else(EntryPath::root);
+        let names = self.list(&parent).unwrap_or_default();
+        names.into_iter().map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect()
+    }
+
+    fn node(
+        &self,
+        directory: &Dir,
+        name: &[u8],
+        path: &EntryPath,
+        stat: &Stat,
+        verdict: Verdict<'_>,
+    ) -> Result<Option<Node>, FilesError> {
+        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let mut shadow = false;
+        if verdict.ignored {
+            if stat.kind != FileKind::Directory || !self.ignore.may_contain_included(path.as_bytes(), verdict) {
+                return Ok(None);
+            }
+            shadow = true;
+        }
+        let kind = match stat.kind {
+            FileKind::Directory => NodeKind::Directory,
+            FileKind::File => NodeKind::File {
+                size: stat.size,
+                link: (stat.links > 1).then_some(LinkGroup::Inode(stat.device, stat.inode)),
+                stamp: Some(*stat),
+            },
+            FileKind::Symlink => NodeKind::Symlink(directory.read_link(name).map_err(failed)?),
+            FileKind::CharacterDevice => {
+                NodeKind::CharacterDevice { major: stat.major, minor: stat.minor }
+            }
+            FileKind::BlockDevice => NodeKind::BlockDevice { major: stat.major, minor: stat.minor },
+            FileKind::Fifo => NodeKind::Fifo,
+            FileKind::Socket => NodeKind::Socket,
+            FileKind::Unknown => return Err(failed(io::Error::other("it is of no known kind"))),
+        };
+        let mut attributes = BTreeMap::new();
+        // Layers hold no attribute but this one, and it means something for programs only:
+        // asking every file would cost more than all the rest of the walk.
+        if stat.kind == FileKind::File && stat.mode & 0o111 != 0 {
+            let file = directory.open_file(name).map_err(failed)?;
+            attributes = xattrs(&file).map_err(failed)?;
+            attributes.retain(|name, _| &**name == b"security.capability");
+        }
+        // A checkout's times are accidents: what comes from a context has the build's epoch,
+        // which is the latest time that anything in a layer may have.
+        let metadata = Metadata { mode: stat.mode, uid: 0, gid: 0, mtime: i64::MAX, xattrs: attributes };
+        Ok(Some(Node { kind, metadata, shadow }))
+    }
+}
+
+impl Files for Context {
+    fn lookup(&self, path: &EntryPath) -> Result<Option<Node>, FilesError> {
+        let absent = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        };
+        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let Some(parent) = path.parent() else {
+            let metadata = Metadata::root_owned(0o755, i64::MAX);
+            return Ok(Some(Node { kind: NodeKind::Directory, metadata, shadow: false }));
+        };
+        let directory = match self.root.open_dir(parent.as_bytes()) {
+            Err(error) if absent(&error) => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        let stat = match directory.stat(path.name()) {
+            Err(error) if absent(&error) => return Ok(None),
+            other => other.map_err(failed)?,
+        };
+        self.node(&directory, path.name(), path, &stat, self.ignore.matches(path.as_bytes()))
+    }
+
+    fn list(&self, path: &EntryPath) -> Result<Vec<(Box<[u8]>, Node)>, FilesError> {
+        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let directory = self.root.open_dir(path.as_bytes()).map_err(failed)?;
+        let mut names = directory.read_dir().map_err(failed)?;
+        names.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
+        let above = self.ignore.matches(path.as_bytes());
+        let mut nodes = Vec::with_capacity(names.len());
+        for entry in names {
+            let name = entry.name.as_bytes();
+            let child = path.join(name)?;
+            let verdict = self.ignore.matches_below(above, child.as_bytes());
+            if verdict.ignored && !matches!(entry.kind, FileKind::Directory | FileKind::Unknown) {
+                continue;
+            }
+            let stat = directory
+                .stat(name)
+                .map_err(|source| FilesError::Read { path: child.clone(), source })?;
+            if let Some(node) = self.node(&directory, name, &child, &stat, verdict)? {
+                nodes.push((name.into(), node));
+            }
+        }
+        Ok(nodes)
+    }
+
+    fn content(&self, path: &EntryPath, node: &Node) -> Result<ContentHash, FilesError> {
+        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let NodeKind::File { stamp: Some(stamp), .. } = &node.kind else {
+            return Err(failed(io::Error::other("it is not a regular file")));
+        };
+        if let Some(known) = self.hashes.lock().expect("no panics under this lock").get(stamp) {
+            return Ok(known);
+        }
+        let mut file = self.open_file(path).map_err(failed)?;
+        let mut hash = Hasher::default();
+        thread_local! {
+            static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BYTES]);
+        }
+        BUFFER.with_borrow_mut(|buffer| loop {
+            match file.read(buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => hash.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        })?;
+        let content = ContentHash(hash.finish_sha256());
+        self.hashes.lock().expect("no panics under this lock").put(stamp, content);
+        Ok(content)
+    }
+}

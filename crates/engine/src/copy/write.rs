@@ -1,0 +1,131 @@
+//! Writes planned entries as a layer.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use store::Store;
+use store::layer::{
+    ContentHash, Entry, EntryKind, EntryPath, Layer, LayerError, LayerOptions, LayerWriter, PathError,
+};
+
+use super::archive::Spools;
+use super::context::Context;
+use super::files::{Files, FilesError, Node, NodeKind};
+use super::place::{Content, Planned, PlannedKind};
+use super::stage::StageFiles;
+use store::dir::Dir;
+
+/// A source of files that is open for reading.
+pub(crate) enum OpenSource<'a> {
+    /// The build context.
+    Context(&'a Context),
+    /// A stage: its tree, and the directories of those of its layers that hold
+    /// content we need, by position.
+    Stage { files: StageFiles, layers: Vec<Option<Dir>> },
+    /// A text in the Dockerfile, which has no files.
+    Inline,
+}
+
+/// Why a layer could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Path(#[from] PathError),
+    #[error("could not read {path}")]
+    Read { path: EntryPath, source: io::Error },
+    #[error("{path} changed while it was being copied: build again when it is at rest")]
+    Changed { path: EntryPath },
+    #[error("{path} is a socket, which no layer can hold")]
+    Socket { path: EntryPath },
+}
+
+/// Writes a layer from its plan, which is sorted.
+pub(crate) fn write(
+    store: &Store,
+    options: LayerOptions,
+    planned: Vec<Planned>,
+    sources: &[OpenSource<'_>],
+    spools: &Spools,
+) -> Result<Layer, WriteError> {
+    let mut writer = LayerWriter::create(store, options)?;
+    for Planned { path, metadata, kind } in planned {
+        let kind = match kind {
+            PlannedKind::File { size, content, .. } => {
+                match content {
+                    Content::Inline(bytes) => {
+                        writer.add_file(path, metadata, size, None, &mut bytes.as_slice())?;
+                    }
+                    Content::Spooled { spool, offset } => {
+                        let mut range = Range { file: spools.file(spool), offset, left: size };
+                        writer.add_file(path, metadata, size, None, &mut range)?;
+                    }
+                    Content::Source { source, path: from, node } => {
+                        let (mut file, expected) = open(&sources[source], &from, &node)?;
+                        let written = writer.add_file(path, metadata, size, None, &mut file)?;
+                        if written != expected {
+                            return Err(WriteError::Changed { path: from });
+                        }
+                    }
+                }
+                continue;
+            }
+            PlannedKind::Directory => EntryKind::Directory,
+            PlannedKind::HardLink { target } => EntryKind::HardLink { target },
+            PlannedKind::Special(NodeKind::Symlink(target)) => EntryKind::Symlink { target },
+            PlannedKind::Special(NodeKind::CharacterDevice { major, minor }) => {
+                EntryKind::CharacterDevice { major, minor }
+            }
+            PlannedKind::Special(NodeKind::BlockDevice { major, minor }) => {
+                EntryKind::BlockDevice { major, minor }
+            }
+            PlannedKind::Special(NodeKind::Fifo) => EntryKind::Fifo,
+            PlannedKind::Special(NodeKind::Socket) => return Err(WriteError::Socket { path }),
+            PlannedKind::Special(NodeKind::Directory | NodeKind::File { .. }) => {
+                unreachable!("directories and files have plans of their own")
+            }
+        };
+        writer.add(Entry { path, kind, metadata })?;
+    }
+    Ok(writer.finish()?)
+}
+
+/// Opens a file of a source, and says what its content must turn out to be.
+fn open(source: &OpenSource<'_>, path: &EntryPath, node: &Node) -> Result<(File, ContentHash), WriteError> {
+    let failed = |source| WriteError::Read { path: path.clone(), source };
+    match source {
+        OpenSource::Context(context) => {
+            Ok((context.open_file(path).map_err(failed)?, context.content(path, node)?))
+        }
+        OpenSource::Stage { files, layers } => {
+            let (layer, place) = files
+                .place_of_content(path)
+                .ok_or_else(|| failed(io::Error::other("a hard link in the image leads nowhere")))?;
+            let directory = layers[layer].as_ref().expect("layers with needed content are open");
+            let file = directory.open_file(place.as_bytes()).map_err(failed)?;
+            Ok((file, files.content(path, node)?))
+        }
+        OpenSource::Inline => unreachable!("inline texts are not read from a source"),
+    }
+}
+
+/// A part of a spool file.
+struct Range<'f> {
+    file: &'f File,
+    offset: u64,
+    left: u64,
+}
+
+impl Read for Range<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let count = self.file.read_at(&mut buffer[..wanted], self.offset)?;
+        self.offset += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,273 @@
+//! Asks the solver what to do and does it, several things at a time, until the
+//! target is there or something failed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graph::{Action, BuildGraph, CacheKey, Solver, StepId, StepKind, StepState};
+use oci::Digest;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::event::{Event, Reporter, StepNumber, StepOutcome};
+use crate::export::registry::Uploads;
+use crate::interrupt::Interrupt;
+use crate::output::StepOutput;
+use crate::report::StepReport;
+use crate::run::RunError;
+use crate::steps::{StepError, Workshop};
+
+/// A graph on its way to its target.
+pub(crate) struct Drive {
+    pub graph: Arc<BuildGraph>,
+    pub solver: Solver<StepOutput>,
+    pub workshop: Arc<Workshop>,
+    pub interrupt: Interrupt,
+    /// Steps that run at once.
+    pub parallel: usize,
+}
+
+/// Why the target was not reached.
+pub(crate) enum DriveError {
+    Step(StepId, StepError),
+    Interrupted,
+}
+
+/// Something that was started has ended.
+enum Done {
+    Fingerprint(StepId, Result<Digest, StepError>),
+    Ran { step: StepId, keys: Vec<CacheKey>, took: Duration, result: Result<StepOutput, StepError> },
+}
+
+impl Drive {
+    /// Reaches the target. Layers are handed to `uploads` as soon as they exist.
+    pub(crate) async fn to_target(
+        mut self,
+        uploads: &mut Option<Uploads>,
+    ) -> Result<(StepOutput, Vec<StepReport>), DriveError> {
+        let mut tasks: JoinSet<Done> = JoinSet::new();
+        let turns = Arc::new(Semaphore::new(self.parallel));
+        let mut times: HashMap<StepId, Duration> = HashMap::new();
+        loop {
+            self.start(&mut tasks, &turns);
+            if let Some(output) = self.solver.output() {
+                let output = output.clone();
+                return Ok((output, self.report(&times)));
+            }
+            let done = tokio::select! {
+                done = tasks.join_next() => done,
+                () = self.interrupt.triggered() => {
+                    self.stop(&mut tasks).await;
+                    return Err(DriveError::Interrupted);
+                }
+            };
+            let done = done
+                .expect("a solver that is not done has asked for something")
+                .expect("steps do not panic and are not aborted");
+            if let Err((step, error)) = self.take(done, uploads, &mut times) {
+                self.stop(&mut tasks).await;
+                return Err(DriveError::Step(step, error));
+            }
+        }
+    }
+
+    /// Does at once what takes no time, and starts the rest.
+    fn start(&mut self, tasks: &mut JoinSet<Done>, turns: &Arc<Semaphore>) {
+        loop {
+            let actions = self.solver.actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                match action {
+                    Action::Probe { step, kind, key } => {
+                        let layers = &self.workshop.layers;
+                        let hit = StepOutput::recall(&self.workshop.store, &key, |digest| {
+                            layers.origin(digest).is_some()
+                        });
+                        if let Some(output) = &hit {
+                            // Found by content: next time its definition finds it at once.
+                            let definition = self.solver.key(step, graph::KeyKind::Definition);
+                            if let Some(definition) = definition.filter(|definition| **definition != key) {
+                                output.remember(&self.workshop.store, definition);
+                            }
+                        }
+                        self.solver.on_probed(step, kind, hit);
+                    }
+                    Action::FingerprintContext(step) => {
+                        let StepKind::Copy(copy) = self.graph.step(step).kind.clone() else {
+                            unreachable!("only copies have context sources");
+                        };
+                        let workshop = Arc::clone(&self.workshop);
+                        tasks.spawn_blocking(move || {
+                            Done::Fingerprint(step, workshop.fingerprint_context(step, &copy))
+                        });
+                    }
+                    Action::FingerprintSources(step) => {
+                        let StepKind::Copy(copy) = self.graph.step(step).kind.clone() else {
+                            unreachable!("only copies have sources in other steps");
+                        };
+                        let (workshop, outputs) = (Arc::clone(&self.workshop), self.outputs_for(step));
+                        tasks.spawn(async move {
+                            Done::Fingerprint(step, workshop.fingerprint_sources(&copy, &outputs).await)
+                        });
+                    }
+                    Action::Run { step, definition, content } => {
+                        let keys = [Some(definition), content].into_iter().flatten().collect();
+                        self.run(step, keys, tasks, turns);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        id: StepId,
+        keys: Vec<CacheKey>,
+        tasks: &mut JoinSet<Done>,
+        turns: &Arc<Semaphore>,
+    ) {
+        let step = self.graph.step(id);
+        let parent = match step.parent {
+            Some(parent) => self.solver.output_of(parent).expect("inputs come first").clone(),
+            None => StepOutput::scratch(),
+        };
+        let work = match step.kind.clone() {
+            StepKind::Scratch => return self.solver.on_ran(id, StepOutput::scratch()),
+            StepKind::Base(base) => return self.solver.on_ran(id, StepOutput::of_base(&base)),
+            work @ (StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_)) => work,
+        };
+        let title = step.title.clone();
+        let outputs = self.outputs_for(id);
+        let soon = self.something_runs_on(id);
+        let (workshop, graph, turns) =
+            (Arc::clone(&self.workshop), Arc::clone(&self.graph), Arc::clone(turns));
+        tasks.spawn(async move {
+            let _turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let began = Instant::now();
+            let reporter = Arc::clone(&workshop.reporter);
+            reporter.report(Event::StepStarted { step: StepNumber(id.0), title: title.clone() });
+            let result = match work {
+                StepKind::Run(run) => workshop.run(id, run, parent).await,
+                StepKind::Copy(copy) => workshop.copy(id, graph, copy, parent, outputs, soon).await,
+                StepKind::Workdir(workdir) => workshop.workdir(workdir, parent, soon).await,
+                StepKind::Scratch | StepKind::Base(_) => unreachable!("answered without a task"),
+            };
+            let took = began.elapsed();
+            let outcome = match &result {
+                Ok(_) => StepOutcome::Ran,
+                Err(StepError::Run(RunError::Cancelled)) => StepOutcome::Cancelled,
+                Err(_) => StepOutcome::Failed,
+            };
+            reporter.report(Event::StepFinished { step: StepNumber(id.0), title, outcome, duration: took });
+            Done::Ran { step: id, keys, took, result }
+        });
+    }
+
+    fn take(
+        &mut self,
+        done: Done,
+        uploads: &mut Option<Uploads>,
+        times: &mut HashMap<StepId, Duration>,
+    ) -> Result<(), (StepId, StepError)> {
+        match done {
+            Done::Fingerprint(step, Ok(fingerprint)) => self.solver.on_fingerprint(step, fingerprint),
+            Done::Ran { step, keys, took, result: Ok(output) } => {
+                times.insert(step, took);
+                for key in &keys {
+                    output.remember(&self.workshop.store, key);
+                }
+                if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())
+                    && self.in_target(step)
+                {
+                    uploads.start(layer);
+                }
+                self.solver.on_ran(step, output);
+            }
+            Done::Fingerprint(step, Err(error)) | Done::Ran { step, result: Err(error), .. } => {
+                self.solver.on_failed(step);
+                return Err((step, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops what runs and waits until it has: nothing of a build outlives it.
+    async fn stop(&self, tasks: &mut JoinSet<Done>) {
+        self.workshop.cancel.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Whether a step's layer is a layer of the target, and not of a stage that
+    /// is only copied from.
+    fn in_target(&self, step: StepId) -> bool {
+        let mut at = Some(self.graph.target.step);
+        while let Some(id) = at {
+            if id == step {
+                return true;
+            }
+            at = self.graph.step(id).parent;
+        }
+        false
+    }
+
+    /// Whether some RUN stands on a step's parent or on what follows: then its
+    /// base is going to be unpacked anyway.
+    fn something_runs_on(&self, id: StepId) -> bool {
+        let parent = self.graph.step(id).parent;
+        let stands_on = |mut at: Option<StepId>| loop {
+            match at {
+                None => return false,
+                found if found == parent => return true,
+                Some(step) => at = self.graph.step(step).parent,
+            }
+        };
+        self.graph.ids().any(|other| {
+            matches!(self.graph.step(other).kind, StepKind::Run(_))
+                && matches!(
+                    self.solver.state(other),
+                    StepState::Waiting | StepState::Running | StepState::Probing(_)
+                )
+                && stands_on(self.graph.step(other).parent)
+        })
+    }
+
+    fn outputs_for(&self, id: StepId) -> HashMap<StepId, StepOutput> {
+        let inputs = self.graph.step(id).inputs();
+        inputs.filter_map(|input| Some((input, self.solver.output_of(input)?.clone()))).collect()
+    }
+
+    /// What became of each step, those below a cache hit included: they are as
+    /// cached as it is.
+    fn report(&self, times: &HashMap<StepId, Duration>) -> Vec<StepReport> {
+        let mut reports = Vec::new();
+        for id in self.graph.ids() {
+            let step = self.graph.step(id);
+            if matches!(step.kind, StepKind::Scratch | StepKind::Base(_)) {
+                continue;
+            }
+            let outcome = match self.solver.state(id) {
+                StepState::Ran => StepOutcome::Ran,
+                StepState::Cached(_) | StepState::NotNeeded => StepOutcome::Cached,
+                StepState::Failed => StepOutcome::Failed,
+                StepState::Probing(_)
+                | StepState::Waiting
+                | StepState::Fingerprinting
+                | StepState::Running => StepOutcome::Cancelled,
+            };
+            let (number, duration) = (StepNumber(id.0), times.get(&id).copied().unwrap_or_default());
+            if outcome == StepOutcome::Cached {
+                self.workshop.reporter.report(Event::StepFinished {
+                    step: number,
+                    title: step.title.clone(),
+                    outcome,
+                    duration,
+                });
+            }
+            reports.push(StepReport { step: number, title: step.title.clone(), outcome, duration });
+        }
+        reports
+    }
+}

@@ -1,0 +1,293 @@
+//! Publishing to registries, as a transaction: blobs, then the manifest by
+//! digest, then tags. Nothing is visible before the last phase, and a run that
+//! died is repeated without harm.
+//!
+//! Layers are sent while later steps still run ([`Uploads::start`]).
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use oci::{Descriptor, Digest, MediaType, Reference, Repository};
+use registry::{BlobSource, Client, ErrorKind, PushOptions, Pushed, Selector};
+use store::Store;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::assemble::Image;
+use crate::event::{Direction, Event, Reporter};
+use crate::layers::transfer;
+use crate::output::LayerRef;
+use crate::report::{OutputReport, Traffic};
+
+/// Blobs sent at once, over all destinations.
+const UPLOADS_MAX: usize = 4;
+
+/// Why an image could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A blob could not be brought to a registry.
+    #[error("could not push {what} to {repository}")]
+    Blob {
+        /// Which blob.
+        what: String,
+        /// Where to.
+        repository: Repository,
+        /// Why.
+        source: registry::Error,
+    },
+    /// The manifest could not be stored, or its tag could not be set or read.
+    #[error("could not publish {reference}")]
+    Manifest {
+        /// Where to.
+        reference: Reference,
+        /// Why.
+        source: registry::Error,
+    },
+    /// A layer is nowhere to be had.
+    #[error("layer {0} is neither in the store nor in a registry that this image came from")]
+    Lost(Digest),
+}
+
+/// Brings blobs to the repositories of an image.
+pub(crate) struct Uploads {
+    store: Store,
+    client: Client,
+    reporter: Arc<dyn Reporter>,
+    origins: Arc<BTreeMap<Digest, Repository>>,
+    repositories: Vec<Repository>,
+    started: HashSet<(Repository, Digest)>,
+    turns: Arc<Semaphore>,
+    tasks: JoinSet<Result<Pushed, PublishError>>,
+    done: Traffic,
+}
+
+impl Uploads {
+    /// Prepares to publish under `tags`. `origins` says where the blobs of base
+    /// images are.
+    pub(crate) fn new(
+        store: Store,
+        client: Client,
+        reporter: Arc<dyn Reporter>,
+        origins: BTreeMap<Digest, Repository>,
+        tags: &[Reference],
+    ) -> Self {
+        let mut repositories: Vec<Repository> = Vec::new();
+        for tag in tags {
+            if !repositories.contains(tag.repository()) {
+                repositories.push(tag.repository().clone());
+            }
+        }
+        Self {
+            store,
+            client,
+            reporter,
+            origins: Arc::new(origins),
+            repositories,
+            started: HashSet::new(),
+            turns: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            tasks: JoinSet::new(),
+            done: Traffic::default(),
+        }
+    }
+
+    /// Begins to bring a layer to all destinations, in the background.
+    pub(crate) fn start(&mut self, layer: &LayerRef) {
+        for repository in self.repositories.clone() {
+            self.start_in(&repository, layer.blob.clone(), None);
+        }
+    }
+
+    fn start_in(&mut self, repository: &Repository, blob: Descriptor, content: Option<bytes::Bytes>) {
+        if !self.started.insert((repository.clone(), blob.digest.clone())) {
+            return;
+        }
+        let mut upload = Upload {
+            store: self.store.clone(),
+            client: self.client.clone(),
+            reporter: Arc::clone(&self.reporter),
+            origin: self.origins.get(&blob.digest).cloned(),
+            repository: repository.clone(),
+            blob,
+            content,
+        };
+        let turns = Arc::clone(&self.turns);
+        self.tasks.spawn(async move {
+            let _turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            upload.run().await
+        });
+    }
+
+    async fn wait(&mut self) -> Result<(), PublishError> {
+        while let Some(finished) = self.tasks.join_next().await {
+            match finished.expect("an upload does not panic and is not aborted before its end")? {
+                Pushed::Existed => self.done.blobs_present += 1,
+                Pushed::Mounted => self.done.blobs_mounted += 1,
+                Pushed::Uploaded { .. } => self.done.blobs_sent += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes an image under all tags. Tags that point at it already cost
+    /// one request each and nothing else.
+    pub(crate) async fn publish(
+        mut self,
+        image: &Image,
+        tags: &[Reference],
+    ) -> Result<(Vec<OutputReport>, Traffic), PublishError> {
+        let digest = image.manifest.digest().clone();
+        let failed = |reference: &Reference| {
+            let reference = reference.clone();
+            move |source| PublishError::Manifest { reference, source }
+        };
+        let mut moving = Vec::new();
+        let mut outputs = Vec::new();
+        for tag in tags {
+            let current = self.client.tag_points_at(tag).await.map_err(failed(tag))?;
+            let unchanged = current.as_ref() == Some(&digest);
+            if !unchanged {
+                moving.push(tag);
+            }
+            outputs.push(OutputReport::Published { reference: tag.clone(), unchanged });
+        }
+        let mut repositories: Vec<Repository> = Vec::new();
+        for tag in &moving {
+            if !repositories.contains(tag.repository()) {
+                repositories.push(tag.repository().clone());
+            }
+        }
+        for repository in &repositories {
+            for layer in &*image.output.stack {
+                self.start_in(repository, layer.blob.clone(), None);
+            }
+            let config = image.config.descriptor(MediaType::OciConfig);
+            let content = bytes::Bytes::copy_from_slice(image.config.bytes());
+            self.start_in(repository, config, Some(content));
+        }
+        self.wait().await?;
+        for repository in &repositories {
+            self.put_by_digest(repository, image).await?;
+        }
+        for tag in &moving {
+            let name = tag.tag().expect("only tags are published").clone();
+            self.client
+                .push_manifest(
+                    tag.repository(),
+                    &Selector::Tag(name),
+                    &MediaType::OciManifest,
+                    image.manifest.bytes(),
+                )
+                .await
+                .map_err(failed(tag))?;
+        }
+        for output in &outputs {
+            if let OutputReport::Published { reference, unchanged } = output {
+                let (reference, unchanged) = (reference.clone(), *unchanged);
+                self.reporter.report(Event::Published { reference, digest: digest.clone(), unchanged });
+            }
+        }
+        Ok((outputs, self.done))
+    }
+
+    /// A registry that has forgotten a blob since it said that it has it says so
+    /// here; then all are brought there once more.
+    async fn put_by_digest(&mut self, repository: &Repository, image: &Image) -> Result<(), PublishError> {
+        let selector = Selector::Digest(image.manifest.digest().clone());
+        let reference = repository.at_digest(image.manifest.digest().clone());
+        let bytes = image.manifest.bytes();
+        let first =
+            self.client.push_manifest(repository, &selector, &MediaType::OciManifest, bytes).await;
+        let source = match first {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        if !matches!(source.kind(), ErrorKind::BlobUnknown { .. }) {
+            return Err(PublishError::Manifest { reference, source });
+        }
+        self.started.retain(|(known, _)| known != repository);
+        for layer in &*image.output.stack {
+            self.start_in(repository, layer.blob.clone(), None);
+        }
+        let config = image.config.descriptor(MediaType::OciConfig);
+        self.start_in(repository, config, Some(bytes::Bytes::copy_from_slice(image.config.bytes())));
+        self.wait().await?;
+        self.client
+            .push_manifest(repository, &selector, &MediaType::OciManifest, bytes)
+            .await
+            .map(|_| ())
+            .map_err(|source| PublishError::Manifest { reference, source })
+    }
+}
+
+/// One blob on its way to one repository.
+struct Upload {
+    store: Store,
+    client: Client,
+    reporter: Arc<dyn Reporter>,
+    origin: Option<Repository>,
+    repository: Repository,
+    blob: Descriptor,
+    content: Option<bytes::Bytes>,
+}
+
+impl Upload {
+    async fn run(&mut self) -> Result<Pushed, PublishError> {
+        let mount_from =
+            self.origin.iter().filter(|origin| origin.same_registry(&self.repository)).cloned().collect();
+        let progress = self.content.is_none().then(|| transfer(&self.reporter, Direction::Up, &self.blob));
+        let options = PushOptions { mount_from, progress, ..PushOptions::default() };
+        let source: Box<dyn BlobSource> = match (self.content.take(), &self.origin) {
+            (Some(content), _) => Box::new(content),
+            (None, _) if self.store.blobs().has(&self.blob) => {
+                Box::new(Stored { store: self.store.clone(), blob: self.blob.clone() })
+            }
+            (None, Some(origin)) => Box::new(Remote {
+                client: self.client.clone(),
+                repository: origin.clone(),
+                blob: self.blob.clone(),
+                runtime: tokio::runtime::Handle::current(),
+            }),
+            (None, None) => return Err(PublishError::Lost(self.blob.digest.clone())),
+        };
+        self.client.push_blob(&self.repository, &self.blob, &*source, &options).await.map_err(|source| {
+            PublishError::Blob {
+                what: format!("blob {}", self.blob.digest.short()),
+                repository: self.repository.clone(),
+                source,
+            }
+        })
+    }
+}
+
+/// A blob of the store. The registry checks the digest of what it gets, so a
+/// damaged file cannot become a published blob.
+struct Stored {
+    store: Store,
+    blob: Descriptor,
+}
+
+impl BlobSource for Stored {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = self.store.blobs().open_file(&self.blob).map_err(io::Error::other)?;
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(Box::new(file))
+    }
+}
+
+/// A blob of another registry, passed through without touching the disk.
+struct Remote {
+    client: Client,
+    repository: Repository,
+    blob: Descriptor,
+    runtime: tokio::runtime::Handle,
+}
+
+impl BlobSource for Remote {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let _runtime = self.runtime.enter();
+        let mut reader = self.client.blob(&self.repository, &self.blob, None).into_reader();
+        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+        Ok(Box::new(reader))
+    }
+}

@@ -1,0 +1,275 @@
+//! Layers on demand: their indexes, their trees, and, only where a process is
+//! to run in them, their files.
+//!
+//! A base layer's compressed bytes are never kept: they are read once, while
+//! they come in, into an index and, if asked, into a directory.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use oci::{ChainId, Descriptor, DiffId, Digest, Repository};
+use registry::{Client, ConsumeError};
+use store::Store;
+use store::dir::Dir;
+use store::layer::{LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan};
+use store::scratch::Scratch;
+use store::unpacked::UnpackedKey;
+
+use crate::event::{Direction, Event, Reporter};
+use crate::output::LayerRef;
+
+/// Layers fetched at once.
+const FETCHES_MAX: usize = 3;
+
+/// Gives out what is known of layers, and finds out what is not.
+pub(crate) struct Layers {
+    store: Store,
+    client: Client,
+    reporter: Arc<dyn Reporter>,
+    scratch: Arc<Scratch>,
+    /// Where blobs that are not in the store can be had.
+    origins: HashMap<Digest, Repository>,
+    /// One fetch of a layer at a time.
+    turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
+    trees: Mutex<HashMap<Option<ChainId>, Arc<Tree>>>,
+}
+
+/// Why a layer cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LayerError {
+    #[error("could not fetch layer {digest} from {repository}")]
+    Fetch { digest: Digest, repository: Repository, source: registry::Error },
+    #[error("layer {digest} cannot be used")]
+    Scan { digest: Digest, source: ScanError },
+    #[error("layer {0} is neither in the store nor in a registry of this build")]
+    Lost(Digest),
+    #[error("`{media_type}` is not a layer that kiln can read")]
+    MediaType { media_type: String },
+    #[error(transparent)]
+    Blob(#[from] store::blob::BlobError),
+    #[error(transparent)]
+    Disk(#[from] store::DiskError),
+    #[error("could not prepare a directory for layer {digest}")]
+    Directory { digest: Digest, source: std::io::Error },
+}
+
+impl Layers {
+    pub(crate) fn new(
+        store: Store,
+        client: Client,
+        reporter: Arc<dyn Reporter>,
+        scratch: Arc<Scratch>,
+        origins: HashMap<Digest, Repository>,
+    ) -> Self {
+        Self {
+            store,
+            client,
+            reporter,
+            scratch,
+            origins,
+            turns: Mutex::default(),
+            trees: Mutex::default(),
+        }
+    }
+
+    /// Where a blob can be had that is not in the store.
+    pub(crate) fn origin(&self, digest: &Digest) -> Option<&Repository> {
+        self.origins.get(digest)
+    }
+
+    /// The merged view of a stack. `soon` says that the stack is going to be
+    /// run in: what has to be fetched is then unpacked in the same pass.
+    pub(crate) async fn tree(&self, stack: &[LayerRef], soon: bool) -> Result<Arc<Tree>, LayerError> {
+        let diff_ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
+        let chain = ChainId::of(&diff_ids);
+        if let Some(tree) = self.trees.lock().expect("no panics under this lock").get(&chain) {
+            return Ok(Arc::clone(tree));
+        }
+        let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack)
+            .map(|layer| self.index(layer, soon))
+            .buffered(FETCHES_MAX)
+            .try_collect()
+            .await?;
+        let tree = Arc::new(Tree::stack(&indexes));
+        self.trees.lock().expect("no panics under this lock").insert(chain, Arc::clone(&tree));
+        Ok(tree)
+    }
+
+    /// The directories of a stack for overlayfs, bottom first.
+    pub(crate) async fn unpacked(&self, stack: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
+        let tree = self.tree(stack, true).await?;
+        stream::iter(0..stack.len())
+            .map(|position| self.unpacked_at(stack, position, &tree))
+            .buffered(FETCHES_MAX)
+            .try_collect()
+            .await
+    }
+
+    /// The directory of one layer of a stack.
+    pub(crate) async fn unpacked_at(
+        &self,
+        stack: &[LayerRef],
+        position: usize,
+        tree: &Arc<Tree>,
+    ) -> Result<PathBuf, LayerError> {
+        let layer = &stack[position];
+        let index = &tree.layers()[position];
+        let diff_ids: Vec<DiffId> = stack[..=position].iter().map(|layer| layer.diff_id.clone()).collect();
+        let key = match ChainId::of(&diff_ids) {
+            // Its directories without an entry are those of the layers below.
+            Some(chain) if index.needs_lower() && position > 0 => UnpackedKey::Stack(chain),
+            Some(_) | None => UnpackedKey::Layer(layer.diff_id.clone()),
+        };
+        if let Some(path) = self.store.unpacked().get(&key) {
+            return Ok(path);
+        }
+        let turn = self.turn(&layer.diff_id);
+        let _turn = turn.lock().await;
+        if let Some(path) = self.store.unpacked().get(&key) {
+            return Ok(path);
+        }
+        let lower = match &key {
+            UnpackedKey::Stack(_) => Some(Arc::new(Tree::stack(&tree.layers()[..position]))),
+            UnpackedKey::Layer(_) => None,
+        };
+        let (_, directory) = self.read(layer, true, lower).await?;
+        let directory = directory.expect("unpacking was asked for");
+        Ok(self.store.unpacked().adopt(&directory, key)?)
+    }
+
+    async fn index(&self, layer: &LayerRef, soon: bool) -> Result<Arc<LayerIndex>, LayerError> {
+        if let Some(index) = self.store.indexes().get(&layer.diff_id) {
+            return Ok(index);
+        }
+        let turn = self.turn(&layer.diff_id);
+        let _turn = turn.lock().await;
+        if let Some(index) = self.store.indexes().get(&layer.diff_id) {
+            return Ok(index);
+        }
+        let (index, directory) = self.read(layer, soon, None).await?;
+        let index = Arc::new(index);
+        self.store.indexes().put(Arc::clone(&index))?;
+        if let Some(directory) = directory
+            && !index.needs_lower()
+        {
+            self.store.unpacked().adopt(&directory, UnpackedKey::Layer(layer.diff_id.clone()))?;
+        }
+        Ok(index)
+    }
+
+    fn turn(&self, diff_id: &DiffId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().expect("no panics under this lock");
+        Arc::clone(turns.entry(diff_id.clone()).or_default())
+    }
+
+    /// One pass over a layer's bytes, wherever they are.
+    async fn read(
+        &self,
+        layer: &LayerRef,
+        unpack: bool,
+        lower: Option<Arc<Tree>>,
+    ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
+        let pass = Pass::new(layer, unpack.then(|| Arc::clone(&self.scratch)), lower)?;
+        if self.store.blobs().has(&layer.blob) {
+            let blobs = self.store.blobs().clone();
+            return tokio::task::spawn_blocking(move || {
+                let mut reader = blobs.open(&pass.blob)?;
+                pass.read(&mut reader)
+            })
+            .await
+            .expect("reading a layer does not panic");
+        }
+        let Some(repository) = self.origins.get(&layer.blob.digest) else {
+            return Err(LayerError::Lost(layer.blob.digest.clone()));
+        };
+        let progress = self.progress(&layer.blob);
+        let fetched = self.client.consume_blob(repository, &layer.blob, Some(progress), move |reader| {
+            pass.read(reader)
+        });
+        fetched.await.map_err(|error| match error {
+            ConsumeError::Wire(source) => LayerError::Fetch {
+                digest: layer.blob.digest.clone(),
+                repository: repository.clone(),
+                source,
+            },
+            ConsumeError::Consumer(error) => error,
+        })
+    }
+
+    fn progress(&self, blob: &Descriptor) -> registry::Progress {
+        transfer(&self.reporter, Direction::Down, blob)
+    }
+}
+
+/// Tells the reporter how far a blob is, at most ten times a second.
+pub(crate) fn transfer(
+    reporter: &Arc<dyn Reporter>,
+    direction: Direction,
+    blob: &Descriptor,
+) -> registry::Progress {
+    let reporter = Arc::clone(reporter);
+    let (what, total_bytes) = (format!("layer {}", blob.digest.short()), blob.size);
+    let last = Mutex::new(None::<std::time::Instant>);
+    Arc::new(move |done_bytes| {
+        let now = std::time::Instant::now();
+        let mut last = last.lock().expect("no panics under this lock");
+        let due = last.is_none_or(|last| now.duration_since(last).as_millis() >= 100);
+        if due || done_bytes == total_bytes {
+            *last = Some(now);
+            reporter.report(Event::Transfer { what: what.clone(), direction, done_bytes, total_bytes });
+        }
+    })
+}
+
+/// What one pass over a layer is to do.
+struct Pass {
+    blob: Descriptor,
+    compression: oci::Compression,
+    diff_id: DiffId,
+    unpack_in: Option<Arc<Scratch>>,
+    lower: Option<Arc<Tree>>,
+}
+
+impl Pass {
+    fn new(
+        layer: &LayerRef,
+        unpack_in: Option<Arc<Scratch>>,
+        lower: Option<Arc<Tree>>,
+    ) -> Result<Self, LayerError> {
+        let compression = layer
+            .blob
+            .media_type
+            .layer_compression()
+            .ok_or_else(|| LayerError::MediaType { media_type: layer.blob.media_type.to_string() })?;
+        Ok(Self { blob: layer.blob.clone(), compression, diff_id: layer.diff_id.clone(), unpack_in, lower })
+    }
+
+    /// May be called again: each time into a directory of its own.
+    fn read(
+        &self,
+        input: &mut (impl std::io::Read + Send),
+    ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
+        let path = self.unpack_in.as_ref().map(|scratch| scratch.directory()).transpose()?;
+        let root = path.as_deref().map(Dir::open).transpose().map_err(|source| LayerError::Directory {
+            digest: self.blob.digest.clone(),
+            source,
+        })?;
+        let unpack = root.as_ref().map(|root| UnpackTarget {
+            root,
+            lower: self.lower.as_deref(),
+            ownership: Ownership::Apply,
+        });
+        let options = ScanOptions {
+            compression: self.compression,
+            expected_blob: &self.blob,
+            expected_diff_id: Some(&self.diff_id),
+            limits: Limits::default(),
+            unpack,
+        };
+        let index = scan(input, options)
+            .map_err(|source| LayerError::Scan { digest: self.blob.digest.clone(), source })?;
+        Ok((index, path))
+    }
+}

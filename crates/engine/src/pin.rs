@@ -1,0 +1,179 @@
+//! Names of images become facts: manifest, configuration, layers. Everything
+//! after this works by digest, so that a tag that moves during a build moves
+//! nothing in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use graph::{BaseImage, BaseLayer};
+use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw, Reference, Repository};
+use registry::Client;
+use store::Store;
+
+use crate::event::{Event, Reporter};
+
+/// Indices in indices that are followed before the manifest must come.
+const INDEX_DEPTH_MAX: usize = 2;
+
+/// Looks images up, each once.
+pub(crate) struct Pins {
+    store: Store,
+    client: Client,
+    reporter: Arc<dyn Reporter>,
+    pull: bool,
+    known: BTreeMap<(Reference, Platform), BaseImage>,
+}
+
+/// Why an image cannot be used as a base.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PinError {
+    #[error("could not look up {reference}")]
+    Registry { reference: Reference, source: registry::Error },
+    #[error("{reference} is not available for {platform}: it offers {offered}")]
+    Platform { reference: Reference, platform: Platform, offered: String },
+    #[error("{reference} is an index of indices of indices")]
+    Depth { reference: Reference },
+    #[error("{reference} has a manifest that kiln cannot use")]
+    Document { reference: Reference, source: oci::DocumentError },
+    #[error("{reference} has a configuration that kiln cannot use")]
+    Config { reference: Reference, source: oci::RawError },
+    #[error("{reference} is damaged: its manifest has {layers} layers, its configuration {diff_ids}")]
+    LayerCount { reference: Reference, layers: usize, diff_ids: usize },
+    #[error(transparent)]
+    Disk(#[from] store::DiskError),
+    #[error(transparent)]
+    Blob(#[from] store::blob::BlobError),
+}
+
+impl Pins {
+    pub(crate) fn new(store: Store, client: Client, reporter: Arc<dyn Reporter>, pull: bool) -> Self {
+        Self { store, client, reporter, pull, known: BTreeMap::new() }
+    }
+
+    /// What was found for a name that has been looked up.
+    pub(crate) fn get(&self, reference: &Reference, platform: &Platform) -> Option<&BaseImage> {
+        self.known.get(&(reference.clone(), platform.clone()))
+    }
+
+    /// Looks a name up unless that has been done.
+    pub(crate) async fn look_up(
+        &mut self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<(), PinError> {
+        let key = (reference.clone(), platform.clone());
+        if !self.known.contains_key(&key) {
+            let image = self.fetch(reference, platform).await?;
+            self.reporter.report(Event::Resolved {
+                reference: reference.clone(),
+                digest: image.manifest.digest.clone(),
+            });
+            self.known.insert(key, image);
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, reference: &Reference, platform: &Platform) -> Result<BaseImage, PinError> {
+        let failed = |source| PinError::Registry { reference: reference.clone(), source };
+        // A digest that the store has needs no registry; a tag may have moved and does.
+        let digest = match reference.digest() {
+            Some(digest) if !self.pull && self.store.blobs().contains(digest) => digest.clone(),
+            _ => self.client.resolve(reference).await.map_err(failed)?.digest,
+        };
+        let repository = reference.repository();
+        let mut document = self.document(reference, digest).await?;
+        let mut depth = 0;
+        let manifest = loop {
+            match document {
+                Document::Manifest(manifest) => break manifest,
+                Document::Index(index) => {
+                    depth += 1;
+                    if depth > INDEX_DEPTH_MAX {
+                        return Err(PinError::Depth { reference: reference.clone() });
+                    }
+                    let entry = index.value().select(platform).ok_or_else(|| PinError::Platform {
+                        reference: reference.clone(),
+                        platform: platform.clone(),
+                        offered: offered(&index.value().platforms()),
+                    })?;
+                    document = self.document(reference, entry.digest.clone()).await?;
+                }
+            }
+        };
+        let config = self.config(reference, repository, &manifest.value().config).await?;
+        let (layers, diff_ids) = (&manifest.value().layers, &config.rootfs.diff_ids);
+        if layers.len() != diff_ids.len() {
+            return Err(PinError::LayerCount {
+                reference: reference.clone(),
+                layers: layers.len(),
+                diff_ids: diff_ids.len(),
+            });
+        }
+        let layers = diff_ids
+            .iter()
+            .zip(layers)
+            .map(|(diff_id, blob)| BaseLayer {
+                diff_id: diff_id.clone(),
+                blob: Descriptor::new(relabelled(blob), blob.digest.clone(), blob.size),
+            })
+            .collect();
+        let document = Document::Manifest(manifest);
+        Ok(BaseImage { reference: reference.clone(), manifest: document.descriptor(), config, layers })
+    }
+
+    async fn document(&self, reference: &Reference, digest: Digest) -> Result<Document, PinError> {
+        if self.store.blobs().contains(&digest)
+            && let Ok(bytes) = self.store.blobs().read(&digest, DOCUMENT_BYTES_MAX)
+        {
+            return Document::read(bytes, None)
+                .map_err(|source| PinError::Document { reference: reference.clone(), source });
+        }
+        let at_digest = reference.repository().at_digest(digest);
+        let document = self
+            .client
+            .manifest(&at_digest)
+            .await
+            .map_err(|source| PinError::Registry { reference: reference.clone(), source })?;
+        self.store.blobs().put(document.bytes())?;
+        Ok(document)
+    }
+
+    async fn config(
+        &self,
+        reference: &Reference,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<ImageConfig, PinError> {
+        let bytes = match self.store.blobs().read(&descriptor.digest, DOCUMENT_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                let bytes = self
+                    .client
+                    .document(repository, descriptor, DOCUMENT_BYTES_MAX)
+                    .await
+                    .map_err(|source| PinError::Registry { reference: reference.clone(), source })?;
+                self.store.blobs().put(&bytes)?;
+                bytes.to_vec()
+            }
+        };
+        let config = Raw::<ImageConfig>::read(bytes)
+            .map_err(|source| PinError::Config { reference: reference.clone(), source })?;
+        Ok(config.value().clone())
+    }
+}
+
+/// Docker's layer types become OCI's: one family of types in a manifest, the
+/// bytes untouched (spec row I15).
+fn relabelled(blob: &Descriptor) -> oci::MediaType {
+    match blob.media_type.layer_compression() {
+        Some(compression) => oci::MediaType::OciLayer(compression),
+        None => blob.media_type.clone(),
+    }
+}
+
+fn offered(platforms: &[&Platform]) -> String {
+    if platforms.is_empty() {
+        return "no platforms".to_owned();
+    }
+    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,140 @@
+//! Where a build begins: the text of the Dockerfile, and the context with the
+//! ignore file that belongs to it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dockerfile::ignore::IgnoreFile;
+use store::Store;
+
+use crate::copy::context::Context;
+use crate::error::BuildError;
+use crate::request::{ContextSource, DockerfileSource};
+
+/// A Dockerfile and how messages call it.
+pub(crate) struct Text {
+    pub name: String,
+    pub text: String,
+    /// Where it was read from, for the ignore file beside it.
+    pub path: Option<PathBuf>,
+}
+
+/// The largest ignore file that is read, in bytes.
+const IGNORE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Reads the Dockerfile.
+pub(crate) fn read_dockerfile(
+    source: &DockerfileSource,
+    context: &ContextSource,
+) -> Result<Text, BuildError> {
+    let (name, bytes, path) = match source {
+        DockerfileSource::Text { name, text } => (name.clone(), text.clone(), None),
+        DockerfileSource::Path(path) => {
+            let (bytes, path) = read(path).map_err(|source| unreadable(path, source, None))?;
+            (path.display().to_string(), bytes, Some(path))
+        }
+        DockerfileSource::Default => {
+            let ContextSource::Directory(directory) = context else {
+                return Err(BuildError::input("there is no Dockerfile: name one with --file"));
+            };
+            let path = directory.join("Dockerfile");
+            let found = match read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => read(&directory.join("dockerfile")),
+                other => other,
+            };
+            let hint = "name it with --file, or build in the directory that has it";
+            let (bytes, path) = found.map_err(|source| unreadable(&path, source, Some(hint)))?;
+            let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+            (name, bytes, Some(path))
+        }
+    };
+    let text = String::from_utf8(bytes).map_err(|error| BuildError::Input {
+        message: format!("{name} is not UTF-8 text: byte {}", error.utf8_error().valid_up_to()),
+        hint: Some("a Dockerfile is a text; is this the right file?".to_owned()),
+        source: None,
+    })?;
+    Ok(Text { name, text, path })
+}
+
+fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
+    use std::io::Read as _;
+
+    let file = fs::File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    // One more than is allowed, so that too much is seen as that by the parser.
+    file.take(dockerfile::TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, path.to_owned()))
+}
+
+fn unreadable(path: &Path, source: io::Error, hint: Option<&str>) -> BuildError {
+    BuildError::Input {
+        message: format!("could not read the Dockerfile {}", path.display()),
+        hint: hint.map(str::to_owned),
+        source: Some(source.into()),
+    }
+}
+
+/// Opens the context. The ignore file beside the Dockerfile, with its name, wins
+/// over the one in the context (spec row D1).
+pub(crate) fn open_context(
+    source: &ContextSource,
+    dockerfile: &Text,
+    store: &Store,
+) -> Result<Option<Context>, BuildError> {
+    let directory = match source {
+        ContextSource::Empty => return Ok(None),
+        ContextSource::Directory(directory) => directory,
+    };
+    let beside = dockerfile.path.as_ref().map(|path| {
+        let mut name = path.clone().into_os_string();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    let mut ignore = IgnoreFile::default();
+    let mut ignore_name = String::new();
+    for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
+        let text = match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > IGNORE_BYTES_MAX => {
+                return Err(BuildError::input(format!(
+                    "{} is larger than {IGNORE_BYTES_MAX} bytes",
+                    path.display()
+                )));
+            }
+            Ok(_) => fs::read(&path),
+            Err(error) => Err(error),
+        };
+        match text {
+            Ok(text) => {
+                let text = String::from_utf8_lossy(&text);
+                ignore_name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+                ignore = IgnoreFile::parse(&text).map_err(|error| BuildError::Input {
+                    message: format!("{ignore_name} cannot be used"),
+                    hint: None,
+                    source: Some(error.into()),
+                })?;
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(BuildError::Input {
+                    message: format!("could not read {}", path.display()),
+                    hint: None,
+                    source: Some(error.into()),
+                });
+            }
+        }
+    }
+    let hashes = store.stat_cache(directory);
+    let context = Context::open(directory, ignore, ignore_name, hashes).map_err(|source| {
+        BuildError::Input {
+            message: format!("could not open the build context {}", directory.display()),
+            hint: None,
+            source: Some(source.into()),
+        }
+    })?;
+    Ok(Some(context))
+}

@@ -1,0 +1,324 @@
+//! Carries out one step: COPY, ADD and WORKDIR here, RUN in its cage.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use dockerfile::Span;
+use graph::{BuildGraph, CopySource, CopyStep, RunStep, StepId, WorkdirStep};
+use oci::{Digest, Hasher};
+use store::Store;
+use store::dir::Dir;
+use store::layer::{Layer, LayerOptions, Tree};
+use store::scratch::Scratch;
+use tokio::sync::OnceCell;
+
+use crate::copy::archive::{Spools, UnpackError};
+use crate::copy::context::{Context, Exclusion};
+use crate::copy::place::{PlaceError, Placer, refuse_several};
+use crate::copy::select::{Match, SelectError, Selection, select};
+use crate::copy::stage::StageFiles;
+use crate::copy::write::{OpenSource, WriteError, write};
+use crate::copy::{files, files::NodeKind};
+use crate::event::{Reporter, StepNumber};
+use crate::layers::{LayerError, Layers};
+use crate::output::{LayerRef, StepOutput};
+use crate::request::SandboxChoice;
+use crate::run::{Cage, RunError};
+use crate::users::{UserDatabase, UserError};
+
+/// What steps are carried out with.
+pub(crate) struct Workshop {
+    pub store: Store,
+    pub scratch: Arc<Scratch>,
+    pub layers: Layers,
+    pub context: Option<Context>,
+    pub reporter: Arc<dyn Reporter>,
+    pub cancel: sandbox::CancelToken,
+    pub sandbox: SandboxChoice,
+    pub rung: OnceCell<sandbox::Rung>,
+    pub resolv_conf: Vec<u8>,
+    pub layer: LayerOptions,
+    pub epoch: i64,
+    /// What context sources selected when they were fingerprinted.
+    pub selections: Mutex<HashMap<StepId, Vec<Selection>>>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error("{source}")]
+    Select { source: SelectError, span: Span, excluded: Option<Exclusion>, near: Vec<String> },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    User(#[from] UserError),
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("RUN has nowhere to run")]
+    Probe(#[from] sandbox::ProbeError),
+    #[error("there is no build context to copy from")]
+    NoContext { span: Span },
+    #[error("could not open the directory of an unpacked layer")]
+    Directory(#[source] std::io::Error),
+}
+
+impl Workshop {
+    /// Finds what a step copies from the context, and a digest of it all.
+    pub(crate) fn fingerprint_context(&self, id: StepId, copy: &CopyStep) -> Result<Digest, StepError> {
+        let mut hash = Hasher::default();
+        let mut selections = Vec::new();
+        for source in &copy.sources {
+            let mut selection = Selection::default();
+            if let CopySource::Context { pattern, span } = source {
+                let context = self.context.as_ref().ok_or(StepError::NoContext { span: *span })?;
+                selection.matches =
+                    select(context, pattern).map_err(|source| self.unselected(source, *span, pattern))?;
+                let fingerprint =
+                    selection.fingerprint(context).map_err(|error| StepError::Write(error.into()))?;
+                hash.update(fingerprint.as_str().as_bytes());
+            }
+            selections.push(selection);
+        }
+        self.selections.lock().expect("no panics under this lock").insert(id, selections);
+        Ok(hash.finish())
+    }
+
+    fn unselected(&self, source: SelectError, span: Span, pattern: &str) -> StepError {
+        let context = self.context.as_ref();
+        let excluded = context.and_then(|context| context.exclusion(pattern));
+        let near = match (&source, &excluded) {
+            (SelectError::NotFound { .. }, None) => {
+                context.map(|context| context.near(pattern)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        StepError::Select { source, span, excluded, near }
+    }
+
+    /// A digest of what a step copies from other steps, by content: the same
+    /// files from a rebuilt stage have the same one.
+    pub(crate) async fn fingerprint_sources(
+        &self,
+        copy: &CopyStep,
+        outputs: &HashMap<StepId, StepOutput>,
+    ) -> Result<Digest, StepError> {
+        let mut hash = Hasher::default();
+        for source in &copy.sources {
+            if let CopySource::Step { step, pattern, span } = source {
+                let tree = self.layers.tree(&outputs[step].stack, false).await?;
+                let source = StageFiles::new(tree);
+                let matches = select(&source, pattern).map_err(|source| self.unfound(source, *span))?;
+                let fingerprint = Selection { matches }
+                    .fingerprint(&source)
+                    .map_err(|error| StepError::Write(error.into()))?;
+                hash.update(fingerprint.as_str().as_bytes());
+            }
+        }
+        Ok(hash.finish())
+    }
+
+    fn unfound(&self, source: SelectError, span: Span) -> StepError {
+        StepError::Select { source, span, excluded: None, near: Vec::new() }
+    }
+
+    /// COPY and ADD. `soon`: something will run on the parent.
+    pub(crate) async fn copy(
+        self: Arc<Self>,
+        id: StepId,
+        graph: Arc<BuildGraph>,
+        copy: CopyStep,
+        parent: StepOutput,
+        outputs: HashMap<StepId, StepOutput>,
+        soon: bool,
+    ) -> Result<StepOutput, StepError> {
+        let lower = self.layers.tree(&parent.stack, soon).await?;
+        let selections = self.selections.lock().expect("no panics under this lock").remove(&id);
+        let mut selections = selections.unwrap_or_default();
+        selections.resize_with(copy.sources.len(), Selection::default);
+        let mut stages = Vec::new();
+        for (source, selection) in copy.sources.iter().zip(&mut selections) {
+            stages.push(match source {
+                CopySource::Context { .. } | CopySource::Inline(_) => None,
+                CopySource::Step { step, pattern, span } => {
+                    let stack = &outputs[step].stack;
+                    let tree = self.layers.tree(stack, false).await?;
+                    let files = StageFiles::new(Arc::clone(&tree));
+                    selection.matches =
+                        select(&files, pattern).map_err(|source| self.unfound(source, *span))?;
+                    let layers = self.open_layers(stack, &tree, &files, &selection.matches).await?;
+                    Some((files, layers))
+                }
+            });
+        }
+        let workshop = Arc::clone(&self);
+        let layer = tokio::task::spawn_blocking(move || {
+            let _graph = graph;
+            workshop.copy_blocking(&copy, &lower, &selections, stages)
+        })
+        .await
+        .expect("copying does not panic")?;
+        Ok(parent.with(layer_ref(&layer)))
+    }
+
+    /// Opens the directories of the layers that hold the content of files.
+    async fn open_layers(
+        &self,
+        stack: &[LayerRef],
+        tree: &Arc<Tree>,
+        files: &StageFiles,
+        matches: &[Match],
+    ) -> Result<Vec<Option<Dir>>, StepError> {
+        let mut needed = vec![false; stack.len()];
+        for found in matches {
+            let below = found.below.iter().map(|below| (&below.path, &below.node));
+            for (path, node) in below.chain([(&found.path, &found.node)]) {
+                if matches!(node.kind, NodeKind::File { .. })
+                    && let Some((layer, _)) = files.place_of_content(path)
+                {
+                    needed[layer] = true;
+                }
+            }
+        }
+        let mut layers = Vec::new();
+        for (position, needed) in needed.into_iter().enumerate() {
+            layers.push(match needed {
+                false => None,
+                true => {
+                    let path = self.layers.unpacked_at(stack, position, tree).await?;
+                    Some(Dir::open(&path).map_err(StepError::Directory)?)
+                }
+            });
+        }
+        Ok(layers)
+    }
+
+    fn copy_blocking(
+        &self,
+        copy: &CopyStep,
+        lower: &Tree,
+        selections: &[Selection],
+        stages: Vec<Option<(StageFiles, Vec<Option<Dir>>)>>,
+    ) -> Result<Layer, StepError> {
+        let owner = copy.chown.as_ref().map(|owner| database(lower).owner(owner)).transpose()?;
+        let mode = copy.chmod.as_ref().map(|chmod| &chmod.change);
+        let mut placer = Placer::new(lower, owner, mode, self.epoch);
+        let destination = placer.destination(&copy.destination, copy.destination_is_directory)?;
+        let inline = copy.sources.iter().filter(|source| matches!(source, CopySource::Inline(_))).count();
+        let selected: usize = selections.iter().map(|selection| selection.matches.len()).sum();
+        refuse_several(inline + selected, &destination, copy.destination_is_directory)?;
+
+        let mut spools = Spools::default();
+        let mut sources = Vec::new();
+        for ((number, source), stage) in copy.sources.iter().enumerate().zip(stages) {
+            let matches = &selections[number].matches;
+            match (source, stage) {
+                (CopySource::Inline(file), _) => {
+                    placer.inline(&file.name, &file.content, &destination)?;
+                    sources.push(OpenSource::Inline);
+                }
+                (CopySource::Step { .. }, Some((files, layers))) => {
+                    placer.place(number, matches, &destination)?;
+                    sources.push(OpenSource::Stage { files, layers });
+                }
+                (CopySource::Context { span, .. }, _) => {
+                    let context = self.context.as_ref().ok_or(StepError::NoContext { span: *span })?;
+                    for found in matches {
+                        let unpacked = copy.unpack
+                            && matches!(found.node.kind, NodeKind::File { .. })
+                            && spools.unpack(
+                                &found.path,
+                                context.open_file(&found.path).map_err(|source| {
+                                    let path = found.path.clone();
+                                    WriteError::Files(files::FilesError::Read { path, source })
+                                })?,
+                                &destination,
+                                &mut placer,
+                                &self.scratch,
+                            )?;
+                        if !unpacked {
+                            placer.place(number, std::slice::from_ref(found), &destination)?;
+                        }
+                    }
+                    sources.push(OpenSource::Context(context));
+                }
+                (CopySource::Step { .. }, None) => unreachable!("stages are opened for their sources"),
+            }
+        }
+        let planned = placer.finish()?;
+        Ok(write(&self.store, self.layer, planned, &sources, &spools)?)
+    }
+
+    /// WORKDIR: the directory and those above it, made where they are missing
+    /// and given to the current user (spec row R3).
+    pub(crate) async fn workdir(
+        self: Arc<Self>,
+        step: WorkdirStep,
+        parent: StepOutput,
+        soon: bool,
+    ) -> Result<StepOutput, StepError> {
+        let lower = self.layers.tree(&parent.stack, soon).await?;
+        let identity = database(&lower).identity(&step.user)?;
+        let mut placer = Placer::new(&lower, Some((identity.uid, identity.gid)), None, self.epoch);
+        let destination = placer.destination(&step.path, true)?;
+        placer.target_directory(&destination)?;
+        let planned = placer.finish()?;
+        let layer = write(&self.store, self.layer, planned, &[], &Spools::default())?;
+        Ok(parent.with(layer_ref(&layer)))
+    }
+
+    /// RUN.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        id: StepId,
+        step: RunStep,
+        parent: StepOutput,
+    ) -> Result<StepOutput, StepError> {
+        let rung = *self.rung.get_or_try_init(|| self.probe()).await?;
+        let lowers = self.layers.unpacked(&parent.stack).await?;
+        let tree = self.layers.tree(&parent.stack, true).await?;
+        let cage = Cage {
+            store: self.store.clone(),
+            scratch: Arc::clone(&self.scratch),
+            reporter: Arc::clone(&self.reporter),
+            cancel: self.cancel.clone(),
+            rung,
+            resolv_conf: self.resolv_conf.clone(),
+            layer: self.layer,
+            epoch: self.epoch,
+        };
+        let layer = tokio::task::spawn_blocking(move || cage.run(StepNumber(id.0), &step, &tree, lowers))
+            .await
+            .expect("running a step does not panic")?;
+        Ok(parent.with(layer_ref(&layer)))
+    }
+
+    async fn probe(&self) -> Result<sandbox::Rung, StepError> {
+        let requested = match self.sandbox {
+            SandboxChoice::Auto => sandbox::Requested::Auto,
+            SandboxChoice::Root => sandbox::Requested::Root,
+            SandboxChoice::UserNamespace => sandbox::Requested::UserNamespace,
+        };
+        let rung = tokio::task::spawn_blocking(move || sandbox::probe(requested))
+            .await
+            .expect("probing does not panic")?;
+        self.reporter.report(crate::Event::Note { message: format!("sandbox: {rung}") });
+        Ok(rung)
+    }
+}
+
+fn database(tree: &Tree) -> UserDatabase<'_> {
+    UserDatabase {
+        passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
+        group: tree.small_file(b"etc/group").unwrap_or_default(),
+    }
+}
+
+fn layer_ref(layer: &Layer) -> LayerRef {
+    LayerRef { diff_id: layer.diff_id.clone(), blob: layer.descriptor.clone() }
+}

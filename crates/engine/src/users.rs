@@ -1,0 +1,216 @@
+//! Names of users and groups, looked up in an image's own `/etc/passwd` and
+//! `/etc/group`. The machine's are never asked.
+
+use std::str;
+
+use dockerfile::chown::{self, Owner};
+
+/// The bytes of an image's user database. A missing file is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserDatabase<'a> {
+    /// `/etc/passwd`
+    pub passwd: &'a [u8],
+    /// `/etc/group`
+    pub group: &'a [u8],
+}
+
+/// The identity that a process runs with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups, without the primary one.
+    pub groups: Vec<u32>,
+    /// The home directory of a known user.
+    pub home: Option<String>,
+}
+
+/// Why a user or group cannot be found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// A name that `/etc/passwd` does not have.
+    #[error("user `{0}` is not in the image's /etc/passwd")]
+    UnknownUser(String),
+    /// A name that `/etc/group` does not have.
+    #[error("group `{0}` is not in the image's /etc/group")]
+    UnknownGroup(String),
+    /// A number that no user can have (CVE-2024-40635: such numbers wrapped to
+    /// root elsewhere).
+    #[error("`{0}` is not a user or group number: they end at {ID_MAX}")]
+    TooLarge(String),
+}
+
+/// The largest id of a user or group; 2³²−1 means "unchanged" to the kernel.
+const ID_MAX: u32 = u32::MAX - 1;
+
+struct User<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+impl<'a> UserDatabase<'a> {
+    /// Whom `USER text` makes a process run as. An empty text is root.
+    ///
+    /// A number that the database knows has that user's groups; a number that
+    /// it does not know has group 0 (spec rows R1, R2).
+    ///
+    /// # Errors
+    ///
+    /// An unknown name, or a number out of range.
+    pub fn identity(&self, text: &str) -> Result<Identity, UserError> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+            None => (text, None),
+        };
+        let user = if user.is_empty() { "0" } else { user };
+        let known = match id(user)? {
+            Some(uid) => self.users().find(|known| known.uid == uid),
+            None => {
+                let found = self.users().find(|known| known.name == user);
+                Some(found.ok_or_else(|| UserError::UnknownUser(user.to_owned()))?)
+            }
+        };
+        let uid = match (&known, id(user)?) {
+            (Some(known), _) => known.uid,
+            (None, Some(uid)) => uid,
+            (None, None) => 0,
+        };
+        let home = known.as_ref().map(|known| known.home.to_owned());
+        if let Some(group) = group {
+            return Ok(Identity { uid, gid: self.gid(group)?, groups: Vec::new(), home });
+        }
+        let Some(known) = known else {
+            return Ok(Identity { uid, gid: 0, groups: Vec::new(), home });
+        };
+        let mut groups: Vec<u32> = self
+            .groups()
+            .filter(|(_, gid, members)| *gid != known.gid && members.split(',').any(|m| m == known.name))
+            .map(|(_, gid, _)| gid)
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(Identity { uid, gid: known.gid, groups, home })
+    }
+
+    /// What `--chown` makes the owner and group of files. A number alone is also
+    /// the group; a name alone brings its primary group (spec row C2).
+    ///
+    /// # Errors
+    ///
+    /// An unknown name.
+    pub fn owner(&self, owner: &Owner) -> Result<(u32, u32), UserError> {
+        let (uid, own_gid) = match &owner.user {
+            chown::Identity::Id(uid) => (*uid, *uid),
+            chown::Identity::Name(name) => {
+                let known = self.users().find(|known| known.name == name);
+                let known = known.ok_or_else(|| UserError::UnknownUser(name.clone()))?;
+                (known.uid, known.gid)
+            }
+        };
+        let gid = match &owner.group {
+            None => own_gid,
+            Some(chown::Identity::Id(gid)) => *gid,
+            Some(chown::Identity::Name(name)) => self.gid_of(name)?,
+        };
+        Ok((uid, gid))
+    }
+
+    fn gid(&self, text: &str) -> Result<u32, UserError> {
+        match id(text)? {
+            Some(gid) => Ok(gid),
+            None => self.gid_of(text),
+        }
+    }
+
+    fn gid_of(&self, name: &str) -> Result<u32, UserError> {
+        let found = self.groups().find(|(known, _, _)| *known == name);
+        found.map(|(_, gid, _)| gid).ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
+    }
+
+    fn users(&self) -> impl Iterator<Item = User<'a>> {
+        lines(self.passwd).filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let uid = fields.nth(1)?.parse().ok()?;
+            let gid = fields.next()?.parse().ok()?;
+            let home = fields.nth(1).unwrap_or("");
+            Some(User { name, uid, gid, home })
+        })
+    }
+
+    fn groups(&self) -> impl Iterator<Item = (&'a str, u32, &'a str)> {
+        lines(self.group).filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let gid = fields.nth(1)?.parse().ok()?;
+            Some((name, gid, fields.next().unwrap_or("")))
+        })
+    }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
+    bytes.split(|b| *b == b'\n').filter_map(|line| str::from_utf8(line).ok()).map(str::trim_end)
+}
+
+/// The number that a text is; `None` when it is a name.
+fn id(text: &str) -> Result<Option<u32>, UserError> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>() {
+        Ok(id) if id <= ID_MAX => Ok(Some(id)),
+        _ => Err(UserError::TooLarge(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: UserDatabase<'static> = UserDatabase {
+        passwd: b"root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nbroken\n",
+        group: b"root:x:0:\nwheel:x:10:root,alice\nalice:x:1001:\nstaff:x:50:bob,alice",
+    };
+
+    fn check_identity(text: &str, expected: &str) {
+        let shown = match DATABASE.identity(text) {
+            Ok(identity) => format!("{}:{} {:?}", identity.uid, identity.gid, identity.groups),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown, expected, "USER {text}");
+    }
+
+    #[test]
+    fn whom_user_means() {
+        check_identity("", "0:0 [10]");
+        check_identity("root", "0:0 [10]");
+        check_identity("alice", "1000:1001 [10, 50]");
+        check_identity("1000", "1000:1001 [10, 50]");
+        check_identity("1234", "1234:0 []");
+        check_identity("1234:1234", "1234:1234 []");
+        check_identity("alice:staff", "1000:50 []");
+        check_identity("mallory", "user `mallory` is not in the image's /etc/passwd");
+        check_identity("alice:nobody", "group `nobody` is not in the image's /etc/group");
+        check_identity("4294967296", "`4294967296` is not a user or group number: they end at 4294967294");
+        check_identity("4294967295", "`4294967295` is not a user or group number: they end at 4294967294");
+    }
+
+    #[test]
+    fn whom_chown_means() {
+        let check = |text: &str, expected: Option<(u32, u32)>| {
+            let owner = Owner::parse(text).unwrap();
+            assert_eq!(DATABASE.owner(&owner).ok(), expected, "--chown={text}");
+        };
+        check("55", Some((55, 55)));
+        check("55:66", Some((55, 66)));
+        check("alice", Some((1000, 1001)));
+        check("alice:wheel", Some((1000, 10)));
+        check("0:staff", Some((0, 50)));
+        check("bob", None);
+        check("alice:bob", None);
+    }
+}
