@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use oci::{Algorithm, Descriptor, Digest, Hasher};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use crate::commit::Committer;
 use crate::disk::{DiskError, On as _};
@@ -101,8 +103,13 @@ impl Blobs {
 
     /// The size of the blob in bytes, if it is there.
     pub fn size(&self, digest: &Digest) -> Option<u64> {
-        let metadata = std::fs::symlink_metadata(self.path(digest)).ok()?;
-        metadata.is_file().then(|| metadata.len())
+        let path = self.path(digest);
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        if !metadata.is_file() {
+            return None;
+        }
+        note_use(&path, &metadata);
+        Some(metadata.len())
     }
 
     /// Whether a blob of this name and size is there: what a transfer asks
@@ -245,15 +252,34 @@ impl Blobs {
         path
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.0.directory
-    }
-
     /// Gives a finished file its name. Replaces what is there: it may be
     /// damaged, and who reads it keeps reading it.
     fn adopt(&self, file: ScratchFile, digest: &Digest) -> Result<(), DiskError> {
         self.0.committer.note_write();
         file.move_to(&self.path(digest))
+    }
+}
+
+/// Lets a blob that is asked for but not read, because the other side has it,
+/// count as used. Once a day is enough, as for the kernel's own `relatime`.
+fn note_use(path: &Path, metadata: &std::fs::Metadata) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let recent = metadata
+        .accessed()
+        .is_ok_and(|used| used.elapsed().is_ok_and(|age| age < DAY));
+    if !recent {
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_NOW,
+            },
+            last_modification: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+        };
+        // A store on a read-only disk has no ages.
+        let _ = rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 }
 

@@ -1,10 +1,24 @@
 //! What is in the store, whether it is whole, and what may go.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::disk::DiskError;
-use crate::store::Store;
+use oci::{Algorithm, Descriptor, DiffId, Digest, Document, Hasher, ImageConfig, MediaType};
+
+use crate::commit::CommitError;
+use crate::dir::{Dir, FileKind};
+use crate::disk::{DiskError, On as _};
+use crate::image::{IMAGES, Image};
+use crate::indexes::{INDEXES, index_path};
+use crate::layer::LayerIndex;
+use crate::lock;
+use crate::record::{RECORDS, open_regular, read_bounded, unseal};
+use crate::stat_cache::{self, STAT};
+use crate::store::{BLOBS, LOCK_FILE, Store, TMP, TRASH};
+use crate::unpacked::UNPACKED;
 
 /// Bytes and things of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -133,6 +147,9 @@ pub enum PruneError {
     /// This process still works with the store.
     #[error("the store is in use by this process")]
     InUseHere,
+    /// What this process wrote before could not be made durable.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// The disk.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -153,36 +170,542 @@ impl Store {
     ///
     /// The disk's.
     pub fn du(&self) -> Result<Usage, DiskError> {
-        todo!("within the hour")
+        let root = self.path();
+        let files = |name: &str| -> Result<Amount, DiskError> {
+            let mut amount = Amount::default();
+            each_file(root, Path::new(name), &mut |path, metadata| {
+                if metadata.is_file() {
+                    amount.count += 1;
+                    amount.bytes += metadata.blocks() * STAT_BLOCK_BYTES;
+                }
+                let _ = path;
+                Ok(Descend::Yes)
+            })?;
+            Ok(amount)
+        };
+        let mut unpacked = Amount::default();
+        for item in unpacked_items(root)? {
+            unpacked.count += u64::from(item.tree.is_some());
+            unpacked.bytes += item.bytes(root)?;
+        }
+        let tree = |name: &str| tree_bytes(&root.join(name));
+        Ok(Usage {
+            blobs: files(BLOBS)?,
+            indexes: files(INDEXES)?,
+            unpacked,
+            records: files(RECORDS)?,
+            images: files(IMAGES)?,
+            stat_caches: files(STAT)?,
+            tmp: tree(TMP)?,
+            trash: tree(TRASH)?,
+        })
     }
 
     /// Reads everything and says what is not what its name says; with `repair`,
     /// moves it out of the way, so that it will be made or fetched again.
     ///
+    /// The contents of unpacked layers are not compared; their records are.
+    ///
     /// # Errors
     ///
     /// The disk's.
     pub fn verify(&self, repair: bool) -> Result<Verified, DiskError> {
-        let _ = repair;
-        todo!("within the hour")
+        let root = self.path();
+        let mut verified = Verified {
+            repaired: repair,
+            ..Verified::default()
+        };
+        let parts = [
+            (BLOBS, Kind::Blob),
+            (INDEXES, Kind::Index),
+            (RECORDS, Kind::Record),
+            (IMAGES, Kind::Image),
+            (STAT, Kind::StatCache),
+        ];
+        for (name, kind) in parts {
+            each_file(root, Path::new(name), &mut |path, metadata| {
+                if metadata.is_dir() && !is_object_place(kind, path) {
+                    return Ok(Descend::Yes);
+                }
+                verified.checked += 1;
+                verified.bytes += metadata.len();
+                if let Some((kind, reason)) = fault(root, kind, path, metadata)? {
+                    verified.damage.push(Damage {
+                        kind,
+                        path: root.join(path),
+                        reason,
+                    });
+                }
+                Ok(Descend::No)
+            })?;
+        }
+        for item in unpacked_items(root)? {
+            verified.checked += 1;
+            let reason = match (&item.mark, &item.tree, item.sound) {
+                (_, Some(_), true) => continue,
+                // Made by a process that has not committed yet, or that died.
+                (None, Some(_), _) => continue,
+                (Some(_), None, true) => "the directory that it names is missing",
+                (_, _, false) | (None, None, true) => "the record is damaged",
+            };
+            let path = item.mark.as_ref().or(item.tree.as_ref());
+            verified.damage.push(Damage {
+                kind: Kind::Unpacked,
+                path: path.map(|path| root.join(path)).unwrap_or_default(),
+                reason: reason.into(),
+            });
+        }
+        verified.damage.sort_by(|a, b| a.path.cmp(&b.path));
+        if repair {
+            for damage in &verified.damage {
+                self.parts().trash.take(&damage.path)?;
+            }
+        }
+        Ok(verified)
     }
 
     /// Removes what `options` allow. Alone: waits for other processes to
-    /// finish, `options.patience` at most.
+    /// finish, `options.patience` at most. Without options only what nothing
+    /// refers to goes. What image names need always stays, if it is there.
+    ///
+    /// Records of the build cache may name blobs that are removed: whoever reads
+    /// a record asks whether they are there.
     ///
     /// # Errors
     ///
     /// [`PruneError`].
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned, PruneError> {
-        let _ = options;
-        todo!("within the hour")
+        if self.clones() > 1 {
+            return Err(PruneError::InUseHere);
+        }
+        self.flush()?;
+        let lock_path = self.path().join(LOCK_FILE);
+        let lock = &self.parts().lock;
+        let alone = lock::acquire(lock, &lock_path, lock::Mode::Exclusive, options.patience);
+        let outcome = match alone {
+            Ok(true) => self.prune_alone(options).map_err(PruneError::from),
+            Ok(false) => Err(PruneError::InUse {
+                processes: self.parts().process.others(&self.path().join(TMP)),
+            }),
+            Err(error) => Err(error.into()),
+        };
+        // Whatever happened, this process still has the store open. Nobody but
+        // another pruner can be in the way, and not for long.
+        if !lock::acquire(lock, &lock_path, lock::Mode::Shared, Duration::MAX)? {
+            unreachable!("waits without end");
+        }
+        let outcome = outcome?;
+        self.parts().trash.empty(Duration::MAX)?;
+        Ok(outcome)
+    }
+
+    fn prune_alone(&self, options: &PruneOptions) -> Result<Pruned, DiskError> {
+        self.parts().indexes.forget();
+        self.parts().unpacked.forget();
+        let now = SystemTime::now();
+        let mut pruned = Pruned::default();
+        let mut removable = Vec::new();
+        for item in self.removable()? {
+            if item.garbage {
+                self.remove(&item, &mut pruned)?;
+            } else {
+                removable.push(item);
+            }
+        }
+        removable.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.paths.cmp(&b.paths)));
+        let mut total = match options.keep_bytes {
+            Some(_) => self.du()?.bytes(),
+            None => 0,
+        };
+        for item in &removable {
+            // A use in the future, by a clock that was set back, is a use now.
+            let age = now.duration_since(item.used).unwrap_or(Duration::ZERO);
+            let old = options.older_than.is_some_and(|least| age >= least);
+            let unlimited = options.older_than.is_none() && options.keep_bytes.is_none();
+            let over = options.keep_bytes.is_some_and(|keep| total > keep);
+            if (options.all && unlimited) || old || over {
+                total = total.saturating_sub(item.bytes);
+                self.remove(item, &mut pruned)?;
+            }
+        }
+        Ok(pruned)
+    }
+
+    fn remove(&self, item: &Removable, pruned: &mut Pruned) -> Result<(), DiskError> {
+        for path in &item.paths {
+            self.parts().trash.take(&self.path().join(path))?;
+        }
+        pruned.removed += 1;
+        pruned.bytes += item.bytes;
+        Ok(())
+    }
+
+    /// All that no image name needs.
+    fn removable(&self) -> Result<Vec<Removable>, DiskError> {
+        let root = self.path();
+        let needed = self.needed();
+        let mut found = Vec::new();
+        for name in [BLOBS, INDEXES, RECORDS, STAT] {
+            each_file(root, Path::new(name), &mut |path, metadata| {
+                if metadata.is_dir() {
+                    return Ok(Descend::Yes);
+                }
+                if !needed.contains(path) {
+                    found.push(Removable {
+                        paths: vec![path.to_owned()],
+                        bytes: metadata.blocks() * STAT_BLOCK_BYTES,
+                        used: last_use(metadata),
+                        garbage: !metadata.is_file(),
+                    });
+                }
+                Ok(Descend::No)
+            })?;
+        }
+        for item in unpacked_items(root)? {
+            found.push(Removable {
+                bytes: item.bytes(root)?,
+                used: item.used,
+                garbage: item.mark.is_none() || item.tree.is_none() || !item.sound,
+                paths: item.mark.into_iter().chain(item.tree).collect(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The paths of all blobs and indexes that named images are made of.
+    fn needed(&self) -> BTreeSet<PathBuf> {
+        let mut needed = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut todo: Vec<Descriptor> = self
+            .images()
+            .list()
+            .into_iter()
+            .map(|image| image.target)
+            .collect();
+        while let Some(descriptor) = todo.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            needed.insert(blob_path(&descriptor.digest));
+            let is_document =
+                descriptor.media_type.is_manifest() || descriptor.media_type.is_index();
+            let is_config = matches!(
+                descriptor.media_type,
+                MediaType::OciConfig | MediaType::DockerConfig
+            );
+            if !is_document && !is_config {
+                continue;
+            }
+            let Ok(bytes) = self
+                .blobs()
+                .read(&descriptor.digest, oci::DOCUMENT_BYTES_MAX)
+            else {
+                continue;
+            };
+            if is_config {
+                if let Ok(config) = serde_json::from_slice::<ImageConfig>(&bytes) {
+                    needed.extend(config.rootfs.diff_ids.iter().map(index_path));
+                }
+                continue;
+            }
+            match Document::read(bytes, Some(&descriptor.media_type)) {
+                Ok(Document::Manifest(manifest)) => {
+                    let manifest = manifest.value();
+                    todo.push(manifest.config.clone());
+                    todo.extend(manifest.layers.iter().cloned());
+                    todo.extend(manifest.subject.iter().cloned());
+                }
+                Ok(Document::Index(index)) => {
+                    let index = index.value();
+                    todo.extend(index.manifests.iter().cloned());
+                    todo.extend(index.subject.iter().cloned());
+                }
+                Err(_) => {}
+            }
+        }
+        needed
     }
 
     /// Checks the blobs that were written at `since` or later and drops what is
     /// damaged: what a process wrote that died with the machine may be empty
     /// under a correct name.
     pub(crate) fn check_since(&self, since: SystemTime) -> Result<(), DiskError> {
-        let _ = since;
-        todo!("within the hour")
+        let root = self.path();
+        // The clocks of the process and of the file system tick apart.
+        let since = since.checked_sub(CLOCK_SLACK).unwrap_or(since);
+        each_file(root, Path::new(BLOBS), &mut |path, metadata| {
+            if metadata.is_dir() {
+                return Ok(Descend::Yes);
+            }
+            let written = metadata.modified().on("read", path)?;
+            if written >= since && fault(root, Kind::Blob, path, metadata)?.is_some() {
+                self.parts().trash.take(&root.join(path))?;
+            }
+            Ok(Descend::No)
+        })
     }
+}
+
+const CLOCK_SLACK: Duration = Duration::from_secs(10);
+
+/// `st_blocks` counts these, whatever the file system's blocks are.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// Something that may go.
+#[derive(Debug)]
+struct Removable {
+    /// Below the store.
+    paths: Vec<PathBuf>,
+    bytes: u64,
+    used: SystemTime,
+    /// Useless whatever the options.
+    garbage: bool,
+}
+
+/// When a file was last used: the later of its reading, where the file system
+/// keeps that (once a day is enough), and its writing.
+fn last_use(metadata: &std::fs::Metadata) -> SystemTime {
+    let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    metadata
+        .accessed()
+        .map_or(written, |read| read.max(written))
+}
+
+/// A record of an unpacked layer and its directory, or one without the other.
+#[derive(Debug)]
+struct UnpackedItem {
+    mark: Option<PathBuf>,
+    tree: Option<PathBuf>,
+    /// Whether the record, if there is one, can be read.
+    sound: bool,
+    used: SystemTime,
+}
+
+impl UnpackedItem {
+    fn bytes(&self, root: &Path) -> Result<u64, DiskError> {
+        match &self.tree {
+            Some(tree) => Ok(tree_bytes(&root.join(tree))?.bytes),
+            None => Ok(0),
+        }
+    }
+}
+
+fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
+    let mut marks = BTreeMap::new();
+    let mut trees = BTreeSet::new();
+    each_file(root, Path::new(UNPACKED), &mut |path, metadata| {
+        // unpacked/ab/NAME
+        if path.components().count() < 3 {
+            return Ok(Descend::Yes);
+        }
+        if metadata.is_dir() {
+            trees.insert(path.to_owned());
+        } else {
+            marks.insert(path.to_owned(), last_use(metadata));
+        }
+        Ok(Descend::No)
+    })?;
+    let mut items = Vec::new();
+    for (mark, used) in marks {
+        let named = read_bounded(&root.join(&mark))
+            .and_then(|bytes| unseal(&mark, &bytes).map(<[u8]>::to_vec))
+            .and_then(|name| String::from_utf8(name).ok());
+        let tree = named
+            .as_ref()
+            .and_then(|name| trees.take(&mark.with_file_name(name)));
+        items.push(UnpackedItem {
+            sound: named.is_some(),
+            mark: Some(mark),
+            tree,
+            used,
+        });
+    }
+    items.extend(trees.into_iter().map(|tree| UnpackedItem {
+        mark: None,
+        tree: Some(tree),
+        sound: true,
+        used: SystemTime::UNIX_EPOCH,
+    }));
+    Ok(items)
+}
+
+/// Where a blob is, below the store.
+fn blob_path(digest: &Digest) -> PathBuf {
+    let mut path = PathBuf::from(BLOBS);
+    path.push(digest.algorithm().name());
+    path.push(&digest.hex()[..2]);
+    path.push(digest.hex());
+    path
+}
+
+/// Whether an object of `kind` would have a path of this length: a directory
+/// here is one that stands in an object's place.
+fn is_object_place(kind: Kind, path: &Path) -> bool {
+    let components = match kind {
+        Kind::Blob | Kind::Index => 4,
+        Kind::Record | Kind::Unpacked => 3,
+        Kind::Image | Kind::StatCache => 2,
+        Kind::Stray => return true,
+    };
+    path.components().count() >= components
+}
+
+/// What is wrong with one object.
+fn fault(
+    root: &Path,
+    kind: Kind,
+    path: &Path,
+    metadata: &std::fs::Metadata,
+) -> Result<Option<(Kind, String)>, DiskError> {
+    let full = root.join(path);
+    let stray = |reason: &str| Ok(Some((Kind::Stray, reason.to_owned())));
+    if !is_object_place(kind, path) {
+        return stray("kiln puts nothing here");
+    }
+    if !metadata.is_file() {
+        return Ok(Some((kind, "it is not a regular file".into())));
+    }
+    let wrong = |reason: String| Ok(Some((kind, reason)));
+    match kind {
+        Kind::Blob => {
+            let Some(digest) = digest_at(path) else {
+                return stray("its name is not a digest");
+            };
+            let Some(mut file) = open_regular(&full).on("open", &full)? else {
+                return Ok(None);
+            };
+            let found = hash(&mut file, digest.algorithm()).on("read", &full)?;
+            if found == digest {
+                Ok(None)
+            } else {
+                wrong(format!("its content has the digest {found}"))
+            }
+        }
+        Kind::Index => {
+            let Some(digest) = digest_at(path) else {
+                return stray("its name is not a digest");
+            };
+            let bytes = std::fs::read(&full).on("read", &full)?;
+            match LayerIndex::decode(&bytes) {
+                Ok(index) if index.diff_id == DiffId(digest) => Ok(None),
+                Ok(index) => wrong(format!("it is the index of {}", index.diff_id)),
+                Err(error) => wrong(error.to_string()),
+            }
+        }
+        Kind::Record | Kind::Unpacked | Kind::Image => {
+            let bytes = read_bounded(&full);
+            let payload = bytes.as_deref().and_then(|bytes| unseal(path, bytes));
+            match (kind, payload) {
+                (_, None) => wrong("its checksum does not fit its content and name".into()),
+                (Kind::Image, Some(payload)) => {
+                    match serde_json::from_slice::<Image>(payload) {
+                        Ok(_) => Ok(None),
+                        Err(error) => wrong(error.to_string()),
+                    }
+                }
+                (_, Some(_)) => Ok(None),
+            }
+        }
+        Kind::StatCache if stat_cache::is_sound(&full) => Ok(None),
+        Kind::StatCache => wrong("its checksum does not fit its content".into()),
+        Kind::Stray => Ok(None),
+    }
+}
+
+/// The digest that `KIND/ALGORITHM/ab/HEX` stands for.
+fn digest_at(path: &Path) -> Option<Digest> {
+    let mut components = path.iter().skip(1);
+    let algorithm = components.next()?.to_str()?;
+    let directory = components.next()?.to_str()?;
+    let hex = components.next()?.to_str()?;
+    (components.next().is_none() && hex.starts_with(directory) && directory.len() == 2)
+        .then(|| format!("{algorithm}:{hex}").parse().ok())
+        .flatten()
+}
+
+fn hash(file: &mut std::fs::File, algorithm: Algorithm) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether to look into a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Descend {
+    Yes,
+    No,
+}
+
+/// Calls `seen` with everything below `directory`, which is below `root`, in
+/// order of names. What disappears meanwhile is not seen.
+fn each_file(
+    root: &Path,
+    directory: &Path,
+    seen: &mut dyn FnMut(&Path, &std::fs::Metadata) -> Result<Descend, DiskError>,
+) -> Result<(), DiskError> {
+    let full = root.join(directory);
+    let mut names = match std::fs::read_dir(&full) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed
+            .and_then(|items| {
+                items
+                    .map(|item| Ok(item?.file_name()))
+                    .collect::<io::Result<Vec<_>>>()
+            })
+            .on("list", &full)?,
+    };
+    names.sort_unstable();
+    for name in names {
+        let path = directory.join(&name);
+        let full = root.join(&path);
+        let metadata = match std::fs::symlink_metadata(&full) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.on("read", &full)?,
+        };
+        if seen(&path, &metadata)? == Descend::Yes && metadata.is_dir() {
+            each_file(root, &path, seen)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a directory of somebody's files takes. Files with several names count
+/// once; what may not be looked into counts as nothing.
+fn tree_bytes(path: &Path) -> Result<Amount, DiskError> {
+    let mut amount = Amount::default();
+    let mut linked = BTreeSet::new();
+    let Ok(root) = Dir::open(path) else {
+        return Ok(amount);
+    };
+    let mut levels = vec![Vec::new()];
+    // Paths and not handles are kept: trees can be deeper than open files are
+    // allowed.
+    while let Some(below) = levels.pop() {
+        let Ok(dir) = root.open_dir_same_mount(&below) else {
+            continue;
+        };
+        for item in dir.read_dir().on("list", path)? {
+            let name = item.name.to_bytes();
+            let Ok(stat) = dir.stat(name) else { continue };
+            if stat.links > 1
+                && stat.kind != FileKind::Directory
+                && !linked.insert((stat.device, stat.inode))
+            {
+                continue;
+            }
+            amount.count += 1;
+            amount.bytes += stat.size;
+            if stat.kind == FileKind::Directory {
+                levels.push([&below[..], b"/", name].concat());
+            }
+        }
+    }
+    Ok(amount)
 }

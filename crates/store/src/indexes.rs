@@ -76,6 +76,12 @@ impl Indexes {
         loaded.insert(index.diff_id.clone(), index);
         Ok(())
     }
+
+    /// Forgets what is in memory, because the disk has changed.
+    pub(crate) fn forget(&self) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.clear();
+    }
 }
 
 /// Where an index is, below the store.

@@ -7,7 +7,8 @@
 //! ```text
 //! STORE/                 0700: holds set-uid files of images (CVE-2021-41091)
 //!   format               the version of this layout
-//!   lock                 shared by every process, alone by who removes
+//!   lock                 shared by every process, alone by who prunes
+//!   sweep                held while cleaning up behind dead processes
 //!   blobs/sha256/ab/…    content by digest: layers, configs, manifests
 //!   indexes/sha256/ab/…  what is in a layer, by diff id
 //!   unpacked/ab/KEY.TAG/ a layer or a stack as a directory, for mounting

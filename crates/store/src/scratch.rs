@@ -127,6 +127,16 @@ pub(crate) struct Dead {
     /// Whether it ran before the last boot, or nobody knows: then what it wrote
     /// may not have reached the disk.
     pub(crate) before_boot: bool,
+    lock_path: PathBuf,
+    /// Ours now, so that its name is not given away before it is forgotten.
+    _lock: File,
+}
+
+impl Dead {
+    /// Removes the last trace: what it left has been dealt with.
+    pub(crate) fn forget(self) -> Result<(), DiskError> {
+        std::fs::remove_file(&self.lock_path).on("remove", &self.lock_path)
+    }
 }
 
 impl Process {
@@ -170,6 +180,7 @@ impl Process {
     }
 
     /// Removes what dead processes left under `tmp`, and says who they were.
+    /// Their lock files stay until [`Dead::forget`]. One process at a time.
     pub(crate) fn sweep(tmp: &Path, trash: &Trash) -> Result<Vec<Dead>, DiskError> {
         let mut dead = Vec::new();
         for item in std::fs::read_dir(tmp).on("list", tmp)? {
@@ -196,8 +207,7 @@ impl Process {
                 continue;
             }
             trash.take(&tmp.join(process))?;
-            dead.push(describe(&file, &path)?);
-            std::fs::remove_file(&path).on("remove", &path)?;
+            dead.push(describe(file, path)?);
         }
         Ok(dead)
     }
@@ -296,16 +306,18 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-fn describe(file: &File, path: &Path) -> Result<Dead, DiskError> {
-    let since = file
+fn describe(lock: File, lock_path: PathBuf) -> Result<Dead, DiskError> {
+    let since = lock
         .metadata()
         .and_then(|metadata| metadata.modified())
-        .on("read", path)?;
+        .on("read", &lock_path)?;
     let mut boot = String::new();
-    let read = file.take(BOOT_ID_BYTES_MAX).read_to_string(&mut boot);
+    let read = (&lock).take(BOOT_ID_BYTES_MAX).read_to_string(&mut boot);
     Ok(Dead {
         since,
         before_boot: read.is_err() || boot.is_empty() || boot != boot_id(),
+        lock_path,
+        _lock: lock,
     })
 }
 

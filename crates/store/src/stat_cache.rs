@@ -194,6 +194,11 @@ fn read(path: &Path) -> Option<HashMap<Identity, (ContentHash, bool)>> {
     decode(&bytes)
 }
 
+/// Whether a cache file can be read.
+pub(crate) fn is_sound(path: &Path) -> bool {
+    read(path).is_some()
+}
+
 fn decode(bytes: &[u8]) -> Option<HashMap<Identity, (ContentHash, bool)>> {
     let (content, sum) = bytes.split_last_chunk::<32>()?;
     if *sum != <[u8; 32]>::from(sha2::Sha256::digest(content)) {

@@ -90,6 +90,8 @@ pub(crate) struct Parts {
 const FORMAT: &str = "kiln store 1";
 const FORMAT_BYTES_MAX: u64 = 256;
 const FORMAT_FILE: &str = "format";
+/// Held by the one process that cleans up behind the dead.
+const SWEEP_FILE: &str = "sweep";
 pub(crate) const LOCK_FILE: &str = "lock";
 pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const TMP: &str = "tmp";
@@ -98,15 +100,11 @@ pub(crate) const TRASH: &str = "trash";
 /// How long opening waits for a process that prunes. Renames, so seconds.
 const OPEN_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the last clone deletes on drop what was thrown away; the rest
-/// waits for the next process.
-const DROP_PATIENCE: Duration = Duration::from_millis(500);
-
 impl Store {
     /// Opens the store at `path`; makes it where nothing or an empty directory
     /// is.
     ///
-    /// Sweeps what dead processes left, and if one of them died with the
+    /// Sweeps what dead processes left, begins to delete what was thrown away, and if one of them died with the
     /// machine, re-reads what it may have written and drops what is damaged.
     ///
     /// # Errors
@@ -124,6 +122,10 @@ impl Store {
         }
         let trash = Arc::new(Trash::new(root.join(TRASH)));
         let tmp = root.join(TMP);
+        // Held until what the dead left is checked: nobody sees it before.
+        let sweep_path = root.join(SWEEP_FILE);
+        let sweep = lock::open(&sweep_path)?;
+        lock::acquire(&sweep, &sweep_path, lock::Mode::Exclusive, Duration::MAX)?;
         let dead = Process::sweep(&tmp, &trash)?;
         let process = Arc::new(Process::register(&tmp, Arc::clone(&trash))?);
         let committer = Arc::new(Committer::new(&root, Arc::clone(&process))?);
@@ -156,6 +158,11 @@ impl Store {
         {
             store.check_since(since)?;
         }
+        for dead in dead {
+            dead.forget()?;
+        }
+        drop(sweep);
+        store.empty_trash_aside();
         Ok(store)
     }
 
@@ -222,6 +229,17 @@ impl Store {
         self.0.trash.empty(patience)
     }
 
+    /// Deletes in the background what earlier processes threw away. The process
+    /// may end meanwhile.
+    fn empty_trash_aside(&self) {
+        let trash = Arc::clone(&self.0.trash);
+        if !trash.is_empty() {
+            let _ = std::thread::Builder::new()
+                .name("store-trash".into())
+                .spawn(move || trash.empty(Duration::MAX));
+        }
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.0
     }
@@ -239,7 +257,6 @@ impl Drop for Parts {
         if self.committer.flush().is_ok() && self.committer.is_clean() {
             self.process.leave();
         }
-        let _ = self.trash.empty(DROP_PATIENCE);
     }
 }
 
@@ -273,6 +290,7 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             // far has our names.
             let parts = [
                 BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH, LOCK_FILE,
+                SWEEP_FILE,
             ];
             for item in std::fs::read_dir(path).on("list", path)? {
                 let name = item.on("list", path)?.file_name();

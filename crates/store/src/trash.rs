@@ -40,6 +40,13 @@ impl Trash {
         }
     }
 
+    /// Whether nothing waits here.
+    pub(crate) fn is_empty(&self) -> bool {
+        Dir::open(&self.path)
+            .and_then(|dir| dir.is_empty())
+            .unwrap_or(true)
+    }
+
     /// Deletes what is here, thing by thing, beginning none after `patience` is
     /// over. A mount that somebody forgot in here is an error and not emptied.
     pub(crate) fn empty(&self, patience: Duration) -> Result<(), DiskError> {

@@ -121,6 +121,14 @@ impl Unpacked {
         path.map_or(Ok(()), |path| self.trash.take(&path))
     }
 
+    /// Forgets what is in memory, because the disk has changed.
+    pub(crate) fn forget(&self) {
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     fn marked(&self, key: &UnpackedKey) -> Option<PathBuf> {
         let mark = key.mark();
         let name = String::from_utf8(self.files.get(&mark)?).ok()?;

@@ -23,9 +23,9 @@ pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// The gzip level where none is asked for: better than zlib's 6 in ratio and
 /// speed.
-pub const GZIP_LEVEL: i32 = 4;
+const GZIP_LEVEL: i32 = 4;
 /// The zstd level where none is asked for.
-pub const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 3;
 
 /// The levels that a compression has, from the quickest to the smallest.
 pub fn levels(compression: Compression) -> std::ops::RangeInclusive<i32> {
