@@ -76,10 +76,13 @@ const IMPURE_CRATES: &[&str] = &[
 ];
 const IMPURE_WORDS: &[&str] = &[
     "std::fs",
-    "std::net",
     "std::thread",
     "std::process",
-    "std::env",
+    "env::var",
+    "env::args",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
     "SystemTime",
     "Instant",
     "tokio::",

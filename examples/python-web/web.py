@@ -14,8 +14,12 @@ def page():
 
 def check():
     status = []
+
+    def start(line, headers, exc_info=None):
+        status.append(line)
+
     request = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.errors": sys.stderr}
-    body = b"".join(app(request, lambda line, headers: status.append(line)))
+    body = b"".join(app(request, start))
     print(status[0], body.decode().strip())
     return 0 if status[0].startswith("200") else 1
 
