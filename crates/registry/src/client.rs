@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository};
 
+use crate::blob;
+use crate::error::{ErrorKind, Operation};
+use crate::exchange::Hosts;
 use crate::{
     BlobReader, BlobSource, BlobStream, ConsumeError, CredentialStore, Error, MountOutcome,
     Progress, PushOptions, Pushed, RegistrySettings, Selector, Timing, Traffic,
 };
+use crate::{manifest, upload};
 
 /// A client for any number of registries. Cheap to clone; clones share
 /// connections, tokens and counters. Its futures run on a tokio runtime.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    hosts: Arc<Hosts>,
 }
 
 /// What a [`Client`] is made of.
@@ -73,23 +77,22 @@ impl Default for ClientOptions {
     }
 }
 
-struct Inner {}
-
 impl Client {
     /// A client. No connection is made and no certificate is read before the
     /// first request.
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::Unsupported`] for options that cannot be used, such as a
+    /// [`ErrorKind::Unsupported`] for options that cannot be used, such as a
     /// proxy that is no URL.
-    pub fn new(_options: ClientOptions) -> Result<Self, Error> {
-        todo!()
+    pub fn new(options: ClientOptions) -> Result<Self, Error> {
+        let hosts = Arc::new(Hosts::new(Arc::new(options))?);
+        Ok(Self { hosts })
     }
 
     /// What has been sent and received so far.
     pub fn traffic(&self) -> Traffic {
-        todo!()
+        self.hosts.transport.counters.read()
     }
 
     /// What `reference` points at: one HEAD, or a GET where the registry does
@@ -97,9 +100,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::NotFound`] when there is no such manifest; see [`Error`].
-    pub async fn resolve(&self, _reference: &Reference) -> Result<Descriptor, Error> {
-        todo!()
+    /// [`ErrorKind::NotFound`] when there is no such manifest; see [`Error`].
+    pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
+        manifest::resolve(&self.hosts, reference).await
     }
 
     /// The digest that the tag of `reference` points at; `None` when there is no such tag.
@@ -107,8 +110,12 @@ impl Client {
     /// # Errors
     ///
     /// Whatever keeps the registry from answering.
-    pub async fn tag_points_at(&self, _reference: &Reference) -> Result<Option<Digest>, Error> {
-        todo!()
+    pub async fn tag_points_at(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        match self.resolve(reference).await {
+            Ok(descriptor) => Ok(Some(descriptor.digest)),
+            Err(error) if *error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The manifest or index that `reference` points at, verified against the
@@ -117,24 +124,36 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::Corrupted`] when digests disagree,
-    /// [`crate::ErrorKind::Protocol`] when types do; see [`Error`].
-    pub async fn manifest(&self, _reference: &Reference) -> Result<Document, Error> {
-        todo!()
+    /// [`ErrorKind::Corrupted`] when digests disagree,
+    /// [`ErrorKind::Protocol`] when types do; see [`Error`].
+    pub async fn manifest(&self, reference: &Reference) -> Result<Document, Error> {
+        manifest::pull(&self.hosts, reference).await
     }
 
     /// A whole small blob, such as an image configuration, verified.
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::TooLarge`] when `descriptor` says more than `bytes_max`.
+    /// [`ErrorKind::TooLarge`] when `descriptor` says more than `bytes_max`.
     pub async fn document(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
-        _bytes_max: u64,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        bytes_max: u64,
     ) -> Result<Bytes, Error> {
-        todo!()
+        if descriptor.size > bytes_max {
+            return Err(
+                Error::new(ErrorKind::TooLarge, Operation::PullBlob, &descriptor.digest).what(
+                    format!("it has {} bytes, more than {bytes_max}", descriptor.size),
+                ),
+            );
+        }
+        let mut stream = self.blob(repository, descriptor, None);
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            bytes.extend_from_slice(&piece?);
+        }
+        Ok(bytes.freeze())
     }
 
     /// Starts to fetch a blob. Must be called on a tokio runtime; the stream
@@ -144,11 +163,16 @@ impl Client {
     /// right. Resets are resumed where they happened.
     pub fn blob(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
-        _progress: Option<Progress>,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        progress: Option<Progress>,
     ) -> BlobStream {
-        todo!()
+        BlobStream::start(
+            Arc::clone(&self.hosts),
+            repository.clone(),
+            descriptor.clone(),
+            progress,
+        )
     }
 
     /// Fetches a blob and has `consume` read it on a thread for blocking work.
@@ -162,17 +186,17 @@ impl Client {
     /// [`ConsumeError::Consumer`] with the error of `consume` when it could.
     pub async fn consume_blob<T, E, F>(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
-        _progress: Option<Progress>,
-        _consume: F,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        progress: Option<Progress>,
+        consume: F,
     ) -> Result<T, ConsumeError<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
         F: FnMut(&mut BlobReader) -> Result<T, E> + Send + 'static,
     {
-        todo!()
+        blob::consume(&self.hosts, repository, descriptor, progress, consume).await
     }
 
     /// Whether the registry has a blob. A registry that does not say (405, 5xx)
@@ -183,10 +207,10 @@ impl Client {
     /// Whatever keeps the registry from answering.
     pub async fn has_blob(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
+        repository: &Repository,
+        descriptor: &Descriptor,
     ) -> Result<bool, Error> {
-        todo!()
+        upload::has_blob(&self.hosts, repository, descriptor).await
     }
 
     /// Asks the registry to take a blob over from another of its repositories.
@@ -196,26 +220,26 @@ impl Client {
     /// When the registry cannot be reached. A refusal is an outcome.
     pub async fn mount(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
-        _from: &Repository,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        from: &Repository,
     ) -> Result<MountOutcome, Error> {
-        todo!()
+        upload::mount(&self.hosts, repository, descriptor, from).await
     }
 
     /// Makes sure that the registry has a blob: looks, mounts, or sends.
     ///
     /// # Errors
     ///
-    /// See [`Error`]; [`crate::ErrorKind::Source`] when `source` cannot be read.
+    /// See [`Error`]; [`ErrorKind::Source`] when `source` cannot be read.
     pub async fn push_blob(
         &self,
-        _repository: &Repository,
-        _descriptor: &Descriptor,
-        _source: &dyn BlobSource,
-        _options: &PushOptions,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        source: &dyn BlobSource,
+        options: &PushOptions,
     ) -> Result<Pushed, Error> {
-        todo!()
+        upload::push(&self.hosts, repository, descriptor, source, options).await
     }
 
     /// Stores a manifest or index under a tag or its digest, and reads back
@@ -223,14 +247,14 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`crate::ErrorKind::BlobUnknown`] when a blob is missing: push it and try again.
+    /// [`ErrorKind::BlobUnknown`] when a blob is missing: push it and try again.
     pub async fn push_manifest(
         &self,
-        _repository: &Repository,
-        _selector: &Selector,
-        _media_type: &MediaType,
-        _bytes: &[u8],
+        repository: &Repository,
+        selector: &Selector,
+        media_type: &MediaType,
+        bytes: &[u8],
     ) -> Result<Digest, Error> {
-        todo!()
+        manifest::push(&self.hosts, repository, selector, media_type, bytes).await
     }
 }

@@ -177,6 +177,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn during(mut self, operation: Operation) -> Self {
+        self.0.operation = operation;
+        self
+    }
+
     pub(crate) fn because(
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -203,6 +208,17 @@ impl Error {
     /// The URL that was asked, without its query, user and password.
     pub fn asked_url(&self) -> Option<&str> {
         self.0.url.as_deref()
+    }
+
+    /// Whether another attempt at something larger may go better.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Unreachable
+                | ErrorKind::Stalled
+                | ErrorKind::Server
+                | ErrorKind::RateLimited { .. }
+        )
     }
 
     /// What the registry said.
@@ -340,6 +356,16 @@ impl std::error::Error for Error {
             .as_deref()
             .map(|source| source as &(dyn std::error::Error + 'static))
     }
+}
+
+/// The settings say that nothing may go there.
+pub(crate) fn blocked(
+    blocked: &crate::endpoint::Blocked,
+    operation: Operation,
+    subject: impl fmt::Display,
+) -> Error {
+    Error::new(ErrorKind::Blocked, operation, subject)
+        .what(format!("registries.conf blocks `{}`", blocked.prefix))
 }
 
 /// A URL as people may see it: queries can hold signatures, and a user part a

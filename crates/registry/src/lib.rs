@@ -14,16 +14,23 @@
 
 mod auth;
 mod blob;
+mod body;
 mod client;
+mod endpoint;
 mod error;
+mod exchange;
 mod manifest;
 mod origin;
 mod retry;
 mod settings;
 mod traffic;
+mod transport;
 mod upload;
 
-pub use auth::{Account, Credential, CredentialError, CredentialSources, CredentialStore, Secret};
+pub use auth::{
+    Account, ConfigFileError, Credential, CredentialError, CredentialSources, CredentialStore,
+    HelperError, Secret,
+};
 pub use blob::{BlobReader, BlobStream, ConsumeError};
 pub use client::{Client, ClientOptions, ProxySettings, TrustSettings};
 pub use error::{Error, ErrorKind, Operation, RegistryMessage};
@@ -31,7 +38,8 @@ pub use manifest::Selector;
 pub use origin::{Origin, OriginError};
 pub use retry::Timing;
 pub use settings::{
-    Mirror, MirrorUse, Note, RegistryRule, RegistrySettings, SettingsError, SettingsSources,
+    CertificateError, Mirror, MirrorUse, Note, RegistryRule, RegistrySettings, SettingsError,
+    SettingsSources,
 };
 pub use traffic::{Progress, Traffic};
 pub use upload::{BlobSource, MountOutcome, PushOptions, Pushed};
