@@ -22,9 +22,9 @@ pub(crate) fn relative(path: &str) -> String {
     components.join("/")
 }
 
-/// Whether a destination is a directory whatever exists: a slash at its end, `.`, or nothing.
+/// Whether a destination is a directory whatever exists: a slash or `/.` at its end, `.`, or nothing.
 pub(crate) fn names_directory(path: &str) -> bool {
-    path.is_empty() || path == "." || path.ends_with('/')
+    path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.")
 }
 
 #[cfg(test)]

@@ -208,7 +208,8 @@ impl<O: Output> Solver<O> {
         }
     }
 
-    /// What the cache said.
+    /// What the cache said. What was found by content should be recorded under the definition key
+    /// too ([`Solver::key`]), so that the next build finds it without its inputs.
     pub fn on_probed(&mut self, step: StepId, kind: KeyKind, hit: Option<O>) {
         let node = &self.nodes[step.index()];
         let asked = match &node.progress {
@@ -353,27 +354,42 @@ impl<O: Output> Solver<O> {
         self.want(self.nodes[self.target.index()].twin);
     }
 
-    /// Somebody needs the step's output.
+    /// Somebody needs the step's output. Without a cache that is true of its inputs too, all the
+    /// way down: a loop, because a Dockerfile may be longer than a stack is deep.
     fn want(&mut self, step: StepId) {
+        let mut wanted = vec![step];
+        let mut waiting = Vec::new();
+        while let Some(step) = wanted.pop() {
+            let node = &mut self.nodes[step.index()];
+            if !matches!(node.progress, Progress::Idle) {
+                continue;
+            }
+            if node.is_base {
+                self.run(step);
+            } else if self.options.no_cache {
+                node.progress = Progress::Waiting;
+                wanted.extend(node.inputs.iter().map(|input| input.step));
+                waiting.push(step);
+            } else {
+                self.probe_definition(step);
+            }
+        }
+        for step in waiting {
+            self.continue_with_inputs(step);
+        }
+    }
+
+    fn probe_definition(&mut self, step: StepId) {
         let node = &mut self.nodes[step.index()];
-        if !matches!(node.progress, Progress::Idle) {
-            return;
-        }
-        if node.is_base {
-            self.run(step);
-        } else if self.options.no_cache {
-            self.want_inputs(step);
-        } else {
-            node.progress = Progress::ProbingDefinition;
-            let key = node
-                .definition
-                .as_ref()
-                .expect("keys are known")
-                .key
-                .clone();
-            let kind = KeyKind::Definition;
-            self.queue.push(Action::Probe { step, kind, key });
-        }
+        node.progress = Progress::ProbingDefinition;
+        let key = node
+            .definition
+            .as_ref()
+            .expect("keys are known")
+            .key
+            .clone();
+        let kind = KeyKind::Definition;
+        self.queue.push(Action::Probe { step, kind, key });
     }
 
     fn want_inputs(&mut self, step: StepId) {

@@ -11,8 +11,8 @@
 //! ```
 
 use dockerfile::{
-    CopyInstruction, Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction,
-    InstructionKind, Span, Spanned, expand, parse_onbuild,
+    Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction, InstructionKind, Span,
+    Spanned, expand, parse_onbuild,
 };
 use oci::{Platform, Reference};
 
@@ -174,6 +174,16 @@ impl Planned {
     pub(crate) fn place(&self, span: Span) -> Span {
         self.elsewhere.unwrap_or(span)
     }
+
+    /// A finding about the instruction, put where its reader can see what it is about.
+    pub(crate) fn put(&self, mut finding: Diagnostic) -> Diagnostic {
+        if let (Some(span), Origin::Onbuild { text, .. }) = (self.elsewhere, &self.origin) {
+            finding.span = span;
+            let line = text.lines().next().unwrap_or("");
+            finding.message = format!("in the trigger `{line}` of this image: {}", finding.message);
+        }
+        finding
+    }
 }
 
 /// What a FROM or `--from` names, before there are tables to point into.
@@ -199,24 +209,28 @@ impl Source {
         let mut global_arguments = Vec::new();
         let mut declared = Vec::new();
         for instruction in &tree.instructions {
-            if let InstructionKind::Arg(declarations) = &instruction.kind {
-                declared.extend(declarations.iter().map(|one| one.name.value.clone()));
-            }
-            match (&instruction.kind, stages.last_mut()) {
-                (InstructionKind::From(from), _) => stages.push(SourceStage {
+            if let InstructionKind::From(from) = &instruction.kind {
+                stages.push(SourceStage {
                     from: from.clone(),
                     span: instruction.span,
                     instructions: Vec::new(),
-                }),
-                (_, Some(stage)) => stage.instructions.push(instruction.clone()),
-                (InstructionKind::Arg(declarations), None) => {
+                });
+                continue;
+            }
+            let mut is_argument = false;
+            if let InstructionKind::Arg(declarations) = &instruction.kind {
+                declared.extend(declarations.iter().map(|one| one.name.value.clone()));
+                if stages.is_empty() {
                     global_arguments.extend(declarations);
+                    is_argument = true;
                 }
-                (_, None) => {
-                    let message = "only ARG may stand before the first FROM";
-                    let span = instruction.keyword.span;
-                    return Err(vec![Diagnostic::error(span, message, "before any FROM")]);
-                }
+            }
+            if let Some(stage) = stages.last_mut() {
+                stage.instructions.push(instruction.clone());
+            } else if !is_argument {
+                let message = "only ARG may stand before the first FROM";
+                let span = instruction.keyword.span;
+                return Err(vec![Diagnostic::error(span, message, "before any FROM")]);
             }
         }
         let Some(last) = stages.len().checked_sub(1) else {
@@ -275,9 +289,7 @@ impl Source {
             if !needed[number] {
                 continue;
             }
-            let Some(draft) = self.draft(number, fact, &mut findings) else {
-                continue;
-            };
+            let draft = self.draft(number, fact, &mut findings);
             let copied = draft
                 .instructions
                 .iter()
@@ -297,14 +309,11 @@ impl Source {
         Ok(self.tabulate(drafts, findings))
     }
 
-    fn draft(
-        &self,
-        number: usize,
-        fact: &Fact<'_>,
-        findings: &mut Vec<Diagnostic>,
-    ) -> Option<Draft> {
+    fn draft(&self, number: usize, fact: &Fact<'_>, findings: &mut Vec<Diagnostic>) -> Draft {
         let stage = &self.stages[number];
-        let (base, platform) = self.base(number, findings)?;
+        // Without a base there is an error, and the lines below may hold more of them.
+        let nothing = || (Named::Scratch, self.platform.clone());
+        let (base, platform) = self.base(number, findings).unwrap_or_else(nothing);
         let mut planned = Vec::new();
         match &base {
             Named::Scratch => {}
@@ -340,28 +349,25 @@ impl Source {
         }));
         let mut instructions = Vec::new();
         for one in planned {
-            let from = match &one.instruction.kind {
-                InstructionKind::Copy(CopyInstruction {
-                    from: Some(from), ..
-                }) => {
-                    let from = Spanned::new(from.value.clone(), one.place(from.span));
-                    match self.copy_from(number, &from) {
-                        Ok(named) => Some(named),
-                        Err(finding) => {
-                            findings.push(finding);
-                            continue;
-                        }
+            let mut from = None;
+            if let InstructionKind::Copy(copy) = &one.instruction.kind
+                && let Some(word) = &copy.from
+            {
+                match self.copy_from(number, word, one.place(word.span)) {
+                    Ok(named) => from = Some(named),
+                    Err(finding) => {
+                        findings.push(one.put(finding));
+                        continue;
                     }
                 }
-                _ => None,
-            };
+            }
             instructions.push((one, from));
         }
-        Some(Draft {
+        Draft {
             base,
             platform,
             instructions,
-        })
+        }
     }
 
     /// What FROM names, and the platform that it asks for.
@@ -441,7 +447,13 @@ impl Source {
         Some(expansion.value)
     }
 
-    fn copy_from(&self, number: usize, from: &Spanned<String>) -> Result<Named, Diagnostic> {
+    /// What `--from` names. `place`: where the Dockerfile says so.
+    fn copy_from(
+        &self,
+        number: usize,
+        from: &Spanned<String>,
+        place: Span,
+    ) -> Result<Named, Diagnostic> {
         let text = from.value.as_str();
         let fail = |message: String, label: &str| Diagnostic::error(from.span, message, label);
         if text.contains('$') {
@@ -487,7 +499,7 @@ impl Source {
         }
         match text.parse::<Reference>() {
             // The image of a copy is for the target, not for the stage (F13).
-            Ok(reference) => Ok(Named::Image(reference, self.platform.clone(), from.span)),
+            Ok(reference) => Ok(Named::Image(reference, self.platform.clone(), place)),
             Err(error) => Err(fail(error.to_string(), "neither a stage nor an image")),
         }
     }

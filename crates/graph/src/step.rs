@@ -123,7 +123,7 @@ pub enum StepKind {
     /// An empty file system. No parent.
     Scratch,
     /// The file system of an image. No parent.
-    Base(BaseImage),
+    Base(Box<BaseImage>),
     /// Runs a process and keeps what it changed. Always a layer (R13).
     Run(RunStep),
     /// Copies files in: COPY and ADD. Always a layer.
@@ -179,7 +179,7 @@ pub struct InlineFile {
 /// Files to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyStep {
-    /// At least one, in the order of the line.
+    /// At least one: paths in the order of the line, then here-documents. Later ones win.
     pub sources: Vec<CopySource>,
     /// Absolute and clean: no `.`, `..` or double slash, none at the end (but for the root).
     pub destination: String,

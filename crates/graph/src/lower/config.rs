@@ -2,8 +2,8 @@
 //! line of history without a layer.
 
 use dockerfile::{
-    ArgDeclaration, CommandForm, Healthcheck, HealthcheckCommand, Pairs, Spanned, expand_words,
-    expose, signal,
+    ArgDeclaration, CommandForm, Diagnostic, Healthcheck, HealthcheckCommand, Pairs, Spanned,
+    expand_words, expose, signal,
 };
 use oci::{Empty, HealthcheckConfig};
 
@@ -46,18 +46,21 @@ impl Lowerer<'_> {
         line: Line<'_>,
         declarations: &[ArgDeclaration],
     ) -> Option<()> {
-        let before = state.clone();
-        let mut shown = Vec::new();
+        let mut values = Vec::new();
         for ArgDeclaration { name, default } in declarations {
             let name = &name.value;
             if !self.declared.contains(name) {
                 self.declared.push(name.clone());
             }
-            let value = match (self.request.build_args.get(name), default) {
+            values.push(match (self.request.build_args.get(name), default) {
                 (Some(value), _) => Some(value.clone()),
-                (None, Some(default)) => Some(self.expand(&before, line, default)?),
+                (None, Some(default)) => Some(self.expand(state, line, default)?),
                 (None, None) => self.set.source.globals.value(name).map(str::to_owned),
-            };
+            });
+        }
+        let mut shown = Vec::new();
+        for (ArgDeclaration { name, .. }, value) in declarations.iter().zip(values) {
+            let name = &name.value;
             match &value {
                 Some(value) => {
                     if !SCAN_ARGUMENTS.contains(&name.as_str()) {
@@ -124,7 +127,7 @@ impl Lowerer<'_> {
         let words = state.command_words(command);
         state.record(format!("CMD {}", render::quoted_list(&words)), None);
         state.sets_command = true;
-        state.container().cmd = Some(words);
+        state.container().cmd = unless_empty(words);
         state.container().args_escaped = true;
         Some(())
     }
@@ -136,7 +139,7 @@ impl Lowerer<'_> {
         if !state.sets_command {
             state.container().cmd = None;
         }
-        state.container().entrypoint = Some(words);
+        state.container().entrypoint = unless_empty(words);
         Some(())
     }
 
@@ -155,9 +158,8 @@ impl Lowerer<'_> {
                 match expand_words(&raw.value, self.set.source.escape, &state.scope) {
                     Ok((words, expansion)) => (words, expansion.unset),
                     Err(error) => {
-                        let mut finding = expand_error(raw, &error);
-                        finding.span = line.planned.place(finding.span);
-                        self.findings.push(finding);
+                        self.findings
+                            .push(line.planned.put(expand_error(raw, &error)));
                         return None;
                     }
                 };
@@ -171,10 +173,8 @@ impl Lowerer<'_> {
                 };
                 if exposed.names_host {
                     let message = format!("an image cannot say where `{word}` is on a host");
-                    let span = line.planned.place(raw.span);
-                    let finding =
-                        dockerfile::Diagnostic::warning(span, message, "only the port counts");
-                    self.findings.push(finding);
+                    let finding = Diagnostic::warning(raw.span, message, "only the port counts");
+                    self.findings.push(line.planned.put(finding));
                 }
                 for port in exposed.ports {
                     shown.push(port.to_string());
@@ -308,4 +308,9 @@ impl Lowerer<'_> {
         known.extend(volumes.into_iter().map(|volume| (volume, Empty {})));
         Some(())
     }
+}
+
+/// `[]` takes back what the base says (I2): in the configuration that is the absence of a list.
+fn unless_empty(words: Vec<String>) -> Option<Vec<String>> {
+    (!words.is_empty()).then_some(words)
 }

@@ -2,7 +2,9 @@
 
 use dockerfile::chmod::ModeChange;
 use dockerfile::chown::Owner;
-use dockerfile::{AddInstruction, CopyInstruction, RunInstruction, Spanned, expand_heredoc};
+use dockerfile::{
+    AddInstruction, CommandForm, CopyInstruction, RunInstruction, Span, Spanned, expand_heredoc,
+};
 
 use super::{Line, Lowerer, State, base_name};
 use crate::stage::{CopyFrom, expand_error};
@@ -47,16 +49,15 @@ impl Lowerer<'_> {
             command,
             files,
         } = run;
-        for (flags, what) in [
-            (mounts.iter().chain(&[]), "RUN --mount"),
-            (devices.iter().chain(&[]), "RUN --device"),
-        ] {
-            for flag in flags {
-                self.not_yet::<()>(line, flag.span, what);
-            }
+        let mut supported = Some(());
+        for flag in mounts {
+            supported = self.not_yet(line, flag.span, "RUN --mount");
+        }
+        for flag in devices {
+            supported = self.not_yet(line, flag.span, "RUN --device");
         }
         if let Some(flag) = security {
-            self.not_yet::<()>(line, flag.span, "RUN --security");
+            supported = self.not_yet(line, flag.span, "RUN --security");
         }
         let network = match network {
             None => self.request.network,
@@ -71,9 +72,7 @@ impl Lowerer<'_> {
                 }
             },
         };
-        if !mounts.is_empty() || !devices.is_empty() || security.is_some() {
-            return None;
-        }
+        supported?;
         let argv = state.command_words(command);
         if argv.is_empty() {
             let span = line.planned.instruction.span;
@@ -104,11 +103,10 @@ impl Lowerer<'_> {
             platform: state.platform.clone(),
             command_shown: arguments.clone(),
         };
-        let summary = match line.planned.instruction.heredocs.first() {
-            Some(heredoc) => format!(" ({})", summary(&heredoc.content())),
-            None => String::new(),
+        let text = match lone_heredoc(line, run) {
+            Some(content) => format!("RUN {arguments} ({})", summary(&content)),
+            None => format!("RUN {arguments}"),
         };
-        let text = format!("RUN {arguments}{summary}");
         let step = self.step(state, line, StepKind::Run(step), &text);
         state.record(history, Some(step));
         Some(())
@@ -135,7 +133,7 @@ impl Lowerer<'_> {
             path,
             user: state.config.config.user.clone(),
         };
-        let text = format!("WORKDIR {written}");
+        let text = format!("WORKDIR {}", line.planned.instruction.arguments.value);
         let step = self.step(state, line, StepKind::Workdir(step), &text);
         state.record(history, Some(step));
         Some(())
@@ -158,12 +156,12 @@ impl Lowerer<'_> {
             sources,
             destination,
         } = add;
-        let span = line.planned.instruction.span;
         let mut supported = self.shared_flags(line, *link, excludes);
         if let Some(flag) = checksum {
             supported = self.not_yet(line, flag.span, "ADD --checksum");
         }
         if keep_git_dir.is_some() {
+            let span = flag_span(line, "--keep-git-dir");
             supported = self.not_yet(line, span, "ADD --keep-git-dir");
         }
         let (sources, shown) = self.sources(state, line, "ADD", None, sources)?;
@@ -201,9 +199,9 @@ impl Lowerer<'_> {
             sources,
             destination,
         } = copy;
-        let span = line.planned.instruction.span;
         let mut supported = self.shared_flags(line, *link, excludes);
         if *parents {
+            let span = flag_span(line, "--parents");
             supported = self.not_yet(line, span, "COPY --parents");
         }
         let from = line.planned.copy_from.map(|from| match from {
@@ -237,7 +235,7 @@ impl Lowerer<'_> {
         let keyword = line.planned.instruction.keyword.value.name();
         let mut supported = Some(());
         if link {
-            let span = line.planned.instruction.span;
+            let span = flag_span(line, "--link");
             supported = self.not_yet(line, span, &format!("{keyword} --link"));
         }
         for flag in excludes {
@@ -308,7 +306,8 @@ impl Lowerer<'_> {
         Some(())
     }
 
-    /// The sources and how history shows them: paths first, here-documents behind them.
+    /// The sources and how history shows them: paths first and here-documents behind them, which
+    /// is also the order of copying.
     fn sources(
         &mut self,
         state: &State,
@@ -317,7 +316,8 @@ impl Lowerer<'_> {
         from: Option<StepId>,
         sources: &[dockerfile::CopySource],
     ) -> Option<(Vec<CopySource>, Vec<String>)> {
-        let (mut lowered, mut paths_shown, mut inline_shown) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut lowered, mut shown) = (Vec::new(), Vec::new());
+        let (mut inline, mut inline_shown) = (Vec::new(), Vec::new());
         for source in sources {
             match source {
                 dockerfile::CopySource::Path(word) => {
@@ -340,17 +340,18 @@ impl Lowerer<'_> {
                         },
                         None => CopySource::Context { pattern, span },
                     });
-                    paths_shown.push(path);
+                    shown.push(path);
                 }
                 dockerfile::CopySource::Inline(file) => {
                     let file = self.inline(state, line, file)?;
                     inline_shown.push(format!("<<{}", file.name));
-                    lowered.push(CopySource::Inline(file));
+                    inline.push(CopySource::Inline(file));
                 }
             }
         }
-        paths_shown.append(&mut inline_shown);
-        Some((lowered, paths_shown))
+        lowered.append(&mut inline);
+        shown.append(&mut inline_shown);
+        Some((lowered, shown))
     }
 
     fn inline(
@@ -376,8 +377,8 @@ impl Lowerer<'_> {
                 }
                 Err(error) => {
                     let mut finding = expand_error(name, &error);
-                    finding.span = line.planned.place(name.span);
-                    self.findings.push(finding);
+                    finding.span = name.span;
+                    self.findings.push(line.planned.put(finding));
                     return None;
                 }
             }
@@ -399,7 +400,7 @@ impl Lowerer<'_> {
         let title = format!("FROM {}", base_name(&named.image));
         let stage = named.image.reference.familiar();
         let step = self.push(
-            StepKind::Base(named.image.clone()),
+            StepKind::Base(Box::new(named.image.clone())),
             named.span,
             title,
             stage,
@@ -476,6 +477,31 @@ fn arguments_shown(state: &State) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     format!("|{} {} ", words.len(), words.join(" "))
+}
+
+/// The body of the here-document that is the whole command (H5, H6).
+fn lone_heredoc(line: Line<'_>, run: &RunInstruction) -> Option<String> {
+    let [heredoc] = line.planned.instruction.heredocs.as_slice() else {
+        return None;
+    };
+    let content = heredoc.content();
+    let is_command = match &run.command {
+        CommandForm::Shell(text) => text.value == content,
+        CommandForm::Exec(_) => false,
+    };
+    (is_command || !run.files.is_empty()).then_some(content)
+}
+
+/// The place of a flag that takes no value, in a line without continuations; else the whole line.
+fn flag_span(line: Line<'_>, flag: &str) -> Span {
+    let instruction = &line.planned.instruction;
+    let Spanned { value, span } = &instruction.arguments;
+    match value.find(flag) {
+        Some(at) if value.len() == span.len() => {
+            Span::new(span.start + at, span.start + at + flag.len())
+        }
+        Some(_) | None => instruction.span,
+    }
 }
 
 /// The first line of a here-document.

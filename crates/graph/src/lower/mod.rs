@@ -29,6 +29,10 @@ const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// The comment of an entry for a layer of a base image that has none.
 const MISSING_HISTORY_COMMENT: &str = "layer without history in the base image";
 
+/// The most text that the history of an image may have, in bytes. It is part of the configuration,
+/// and nobody accepts a larger one.
+const HISTORY_BYTES_MAX: u64 = oci::DOCUMENT_BYTES_MAX;
+
 /// A graph and what looks odd about the text that it was made from.
 #[derive(Debug, Clone)]
 pub struct Lowered {
@@ -76,6 +80,8 @@ struct State {
     step: StepId,
     config: ImageConfig,
     history: Vec<HistoryEntry>,
+    /// Of the text in `history` that this build made.
+    history_bytes: u64,
     /// ENV and ARG: what a RUN has in its environment, and what words are expanded with.
     scope: Scope,
     /// Declared ARGs with their values, in order, repetitions included (A11).
@@ -90,6 +96,7 @@ struct State {
 
 impl State {
     fn record(&mut self, created_by: String, layer: Option<StepId>) {
+        self.history_bytes += created_by.len() as u64;
         self.history.push(HistoryEntry::Made {
             created_by,
             comment: HISTORY_COMMENT,
@@ -116,6 +123,14 @@ impl<'s> Lowerer<'s> {
             let line = Line { stage, planned };
             // What went wrong is among the findings; the rest is still worth reading.
             let _understood: Option<()> = self.instruction(&mut state, line);
+            if state.history_bytes > HISTORY_BYTES_MAX {
+                let span = planned.instruction.span;
+                let message = format!(
+                    "the history of the image would be longer than {HISTORY_BYTES_MAX} bytes"
+                );
+                let _too_long: Option<()> = self.error(line, span, message, "up to here");
+                break;
+            }
         }
         state
     }
@@ -162,7 +177,7 @@ impl<'s> Lowerer<'s> {
                 );
                 let text = format!("FROM {}", base_name(base));
                 let title = self.title(&mut state, stage, &text);
-                let kind = StepKind::Base(base.clone());
+                let kind = StepKind::Base(Box::new(base.clone()));
                 state.step = self.push(kind, stage.span, title, stage.shown.clone());
                 state
             }
@@ -244,7 +259,7 @@ impl<'s> Lowerer<'s> {
         } else {
             format!("{} ", stage.shown)
         };
-        format!("[{name}{number:width$}/{count}] {text}")
+        format!("[{name}{number:width$}/{count}] {}", text.trim_end())
     }
 
     /// Expands a word with the variables of the stage, and says which are not set (V3).
@@ -255,9 +270,8 @@ impl<'s> Lowerer<'s> {
                 Some(expansion.value)
             }
             Err(error) => {
-                let mut finding = expand_error(word, &error);
-                finding.span = line.planned.place(finding.span);
-                self.findings.push(finding);
+                self.findings
+                    .push(line.planned.put(expand_error(word, &error)));
                 None
             }
         }
@@ -269,16 +283,13 @@ impl<'s> Lowerer<'s> {
             if state.arguments.iter().any(|(known, _)| known == name) {
                 continue;
             }
-            let mut finding = Diagnostic::warning(
-                line.planned.place(span),
-                format!("`{name}` is not set here"),
-                "becomes nothing",
-            );
+            let mut finding =
+                Diagnostic::warning(span, format!("`{name}` is not set here"), "becomes nothing");
             if self.set.source.globals.value(name).is_some() {
                 let help = format!("write `ARG {name}` in this stage to get the value from above");
                 finding = finding.with_help(help);
             }
-            self.findings.push(finding);
+            self.findings.push(line.planned.put(finding));
         }
     }
 
@@ -289,8 +300,8 @@ impl<'s> Lowerer<'s> {
         message: impl Into<String>,
         label: impl Into<String>,
     ) -> Option<T> {
-        let span = line.planned.place(span);
-        self.findings.push(Diagnostic::error(span, message, label));
+        let finding = Diagnostic::error(span, message, label);
+        self.findings.push(line.planned.put(finding));
         None
     }
 
@@ -410,6 +421,7 @@ impl State {
             step,
             config,
             history,
+            history_bytes: 0,
             scope: Scope::default(),
             arguments: Vec::new(),
             platform,

@@ -1,0 +1,8 @@
+//! What a Dockerfile becomes: its graph, its keys, and the order in which a solver goes about it.
+
+mod corpus;
+mod keys;
+mod machine;
+mod print;
+mod solver;
+mod support;
