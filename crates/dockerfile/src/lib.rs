@@ -23,7 +23,7 @@ mod parse;
 mod shell_pattern;
 pub mod signal;
 mod span;
-mod suggest;
+pub mod suggest;
 mod words;
 
 pub use ast::{

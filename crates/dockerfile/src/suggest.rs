@@ -2,7 +2,7 @@
 
 /// The candidate that differs from `word` by the fewest insertions, deletions, replacements and
 /// swaps of neighbours, where these are few enough to be a slip. Case does not count.
-pub(crate) fn nearest<'a>(
+pub fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

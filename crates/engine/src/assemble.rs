@@ -10,7 +10,7 @@ use crate::output::StepOutput;
 
 /// A finished image.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub(crate) struct Image {
     /// Its configuration.
     pub config: Raw<ImageConfig>,
     /// Its manifest.
@@ -21,12 +21,12 @@ pub struct Image {
 
 impl Image {
     /// A descriptor of the manifest.
-    pub fn descriptor(&self) -> Descriptor {
+    pub(crate) fn descriptor(&self) -> Descriptor {
         self.manifest.descriptor(MediaType::OciManifest)
     }
 
     /// Compressed layers, configuration and manifest, in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let layers: u64 = self.output.stack.iter().map(|layer| layer.blob.size).sum();
         layers + self.config.bytes().len() as u64 + self.manifest.bytes().len() as u64
     }
@@ -44,7 +44,11 @@ pub(crate) fn assemble(
         .iter()
         .map(|entry| match entry {
             HistoryEntry::Base(history) => history.clone(),
-            HistoryEntry::Made { created_by, comment, layer } => History {
+            HistoryEntry::Made {
+                created_by,
+                comment,
+                layer,
+            } => History {
                 created: Some(created.to_owned()),
                 created_by: Some(created_by.clone()),
                 comment: Some((*comment).to_owned()),
@@ -55,7 +59,10 @@ pub(crate) fn assemble(
         .collect();
     let config = Raw::write(ImageConfig {
         created: Some(created.to_owned()),
-        rootfs: RootFs { diff_ids: output.diff_ids(), ..RootFs::default() },
+        rootfs: RootFs {
+            diff_ids: output.diff_ids(),
+            ..RootFs::default()
+        },
         history,
         ..target.config.clone()
     });
@@ -64,16 +71,26 @@ pub(crate) fn assemble(
         media_type: Some(MediaType::OciManifest),
         artifact_type: None,
         config: config.descriptor(MediaType::OciConfig),
-        layers: output.stack.iter().map(|layer| layer.blob.clone()).collect(),
+        layers: output
+            .stack
+            .iter()
+            .map(|layer| layer.blob.clone())
+            .collect(),
         subject: None,
         annotations: annotations.clone(),
     });
-    Image { config, manifest, output }
+    Image {
+        config,
+        manifest,
+        output,
+    }
 }
 
 /// Seconds since 1970 as RFC 3339 in UTC.
 pub(crate) fn rfc3339(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 #[cfg(test)]

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dockerfile::{Diagnostic, Parse};
-use graph::{BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepId, StepKind};
+use graph::{
+    BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepId, StepKind,
+};
 use oci::{Digest, Reference, Repository};
+use store::Store;
 use store::layer::LayerOptions;
 
 use crate::assemble::{Image, assemble, rfc3339};
@@ -79,7 +82,11 @@ fn read_stages(text: &Text, request: &Request) -> Result<StageSet<Reference>, Bu
 }
 
 fn refused(text: &Text, diagnostics: Vec<Diagnostic>) -> BuildError {
-    BuildError::Dockerfile { name: text.name.clone(), text: text.text.clone(), diagnostics }
+    BuildError::Dockerfile {
+        name: text.name.clone(),
+        text: text.text.clone(),
+        diagnostics,
+    }
 }
 
 /// Looks up every image that is needed, and those that triggers of the images
@@ -90,8 +97,12 @@ async fn pin(
     request: &BuildRequest,
     ports: &Ports,
 ) -> Result<StageSet<BaseImage>, BuildError> {
-    let mut pins =
-        Pins::new(ports.store.clone(), ports.client.clone(), Arc::clone(&ports.reporter), request.pull);
+    let mut pins = Pins::new(
+        ports.store.clone(),
+        ports.client.clone(),
+        Arc::clone(&ports.reporter),
+        request.pull,
+    );
     loop {
         for named in stages.images() {
             let looked_up = tokio::select! {
@@ -101,9 +112,14 @@ async fn pin(
             looked_up.map_err(|error| unpinned(error, text, named.span))?;
         }
         let fact = |reference: &Reference, platform: &oci::Platform| {
-            pins.get(reference, platform).expect("all have been looked up").clone()
+            pins.get(reference, platform)
+                .expect("all have been looked up")
+                .clone()
         };
-        match stages.pin(fact).map_err(|diagnostics| refused(text, diagnostics))? {
+        match stages
+            .pin(fact)
+            .map_err(|diagnostics| refused(text, diagnostics))?
+        {
             Pinned::All(pinned) => return Ok(pinned),
             Pinned::More(more) => stages = more,
         }
@@ -114,7 +130,10 @@ async fn pin(
 /// registry says that it does not exist.
 fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> BuildError {
     let (input, hint) = match &error {
-        PinError::Registry { source, .. } => (source.is_input(), source.advice()),
+        PinError::Registry { source, .. } => (
+            matches!(source.kind(), registry::ErrorKind::NotFound),
+            source.advice(),
+        ),
         PinError::Platform { .. } => (true, Some("choose one of those with --platform".to_owned())),
         PinError::Depth { .. }
         | PinError::Document { .. }
@@ -154,7 +173,8 @@ fn lower(
     request: &Request,
     ports: &Ports,
 ) -> Result<Lowered, BuildError> {
-    let lowered = graph::lower(pinned, request).map_err(|diagnostics| refused(text, diagnostics))?;
+    let lowered =
+        graph::lower(pinned, request).map_err(|diagnostics| refused(text, diagnostics))?;
     for warning in &lowered.warnings {
         let place = dockerfile::LineColumn::of(&text.text, warning.span);
         let message = format!("{}:{}: {}", text.name, place.line, warning.message);
@@ -194,7 +214,10 @@ impl Build {
             ports.client.clone(),
             Arc::clone(&ports.reporter),
             Arc::clone(&scratch),
-            origins.iter().map(|(digest, repository)| (digest.clone(), repository.clone())).collect(),
+            origins
+                .iter()
+                .map(|(digest, repository)| (digest.clone(), repository.clone()))
+                .collect(),
         );
         let context = open_context(&request.context, text, &ports.store)?;
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
@@ -215,11 +238,20 @@ impl Build {
             sandbox: request.sandbox,
             rung: tokio::sync::OnceCell::new(),
             resolv_conf: ports.resolv_conf.clone(),
-            layer: LayerOptions { compression: request.compression, level: None, threads },
+            layer: LayerOptions {
+                compression: request.compression,
+                level: None,
+                threads,
+            },
             epoch: request.epoch_seconds,
             selections: Mutex::default(),
         });
-        Ok(Self { graph, workshop, origins, uploads })
+        Ok(Self {
+            graph,
+            workshop,
+            origins,
+            uploads,
+        })
     }
 
     async fn drive(
@@ -228,7 +260,10 @@ impl Build {
         ports: &Ports,
         text: &Text,
     ) -> Result<(StepOutput, Vec<StepReport>), BuildError> {
-        let options = SolverOptions { no_cache: request.no_cache, salt: salt(request) };
+        let options = SolverOptions {
+            no_cache: request.no_cache,
+            salt: salt(request),
+        };
         let drive = Drive {
             graph: Arc::clone(&self.graph),
             solver: Solver::new(&self.graph, options),
@@ -246,7 +281,12 @@ impl Build {
     }
 
     fn assemble(&self, request: &BuildRequest, output: StepOutput) -> Image {
-        assemble(&self.graph.target, output, &request.annotations, &rfc3339(request.epoch_seconds))
+        assemble(
+            &self.graph.target,
+            output,
+            &request.annotations,
+            &rfc3339(request.epoch_seconds),
+        )
     }
 
     async fn export(
@@ -257,8 +297,13 @@ impl Build {
     ) -> Result<Exported, BuildError> {
         export::keep(&ports.store, image).map_err(disk)?;
         provenance::remember(&ports.store, image, &self.origins);
-        let exporting =
-            export::export(request, ports, image, &self.workshop.layers, self.uploads.take());
+        let exporting = export::export(
+            request,
+            ports,
+            image,
+            &self.workshop.layers,
+            self.uploads.take(),
+        );
         tokio::select! {
             exported = exporting => exported,
             () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
@@ -281,7 +326,10 @@ impl Build {
 
 /// Everything outside a step that decides its layer's bytes.
 fn salt(request: &BuildRequest) -> String {
-    format!("{CACHE_FORMAT} {:?} {}", request.compression, request.epoch_seconds)
+    format!(
+        "{CACHE_FORMAT} {:?} {}",
+        request.compression, request.epoch_seconds
+    )
 }
 
 /// Which repository the layers of base images are in.
@@ -290,7 +338,10 @@ fn origins(graph: &graph::BuildGraph) -> BTreeMap<Digest, Repository> {
     for step in graph.steps() {
         if let StepKind::Base(base) = &step.kind {
             for layer in &base.layers {
-                origins.insert(layer.blob.digest.clone(), base.reference.repository().clone());
+                origins.insert(
+                    layer.blob.digest.clone(),
+                    base.reference.repository().clone(),
+                );
             }
         }
     }
@@ -337,14 +388,21 @@ fn failed_step(error: StepError, id: StepId, graph: &graph::BuildGraph, text: &T
         hint: None,
         command: match &step.kind {
             StepKind::Run(run) => Some(run.command_shown.clone()),
-            StepKind::Scratch | StepKind::Base(_) | StepKind::Copy(_) | StepKind::Workdir(_) => None,
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
+                None
+            }
         },
         output_tail: Vec::new(),
         input: false,
         source: None,
     };
     match error {
-        StepError::Select { source, span, excluded, near } => {
+        StepError::Select {
+            source,
+            span,
+            excluded,
+            near,
+        } => {
             failed.span = Some(span);
             failed.input = !matches!(source, SelectError::Files(_));
             failed.hint = match (&source, excluded) {
@@ -363,7 +421,8 @@ fn failed_step(error: StepError, id: StepId, graph: &graph::BuildGraph, text: &T
         }
         StepError::User(_) => {
             failed.input = true;
-            failed.hint = Some("add the user in a RUN before this line, or use its number".to_owned());
+            failed.hint =
+                Some("add the user in a RUN before this line, or use its number".to_owned());
         }
         StepError::Run(RunError::User(_)) => failed.input = true,
         StepError::Run(error) => {
@@ -401,10 +460,16 @@ impl Chain {
         let mut chain: Option<Box<dyn std::error::Error + Send + Sync>> = None;
         for text in causes.into_iter().rev() {
             // A transparent error repeats its cause's text.
-            if chain.as_ref().is_some_and(|cause| cause.to_string() == text) {
+            if chain
+                .as_ref()
+                .is_some_and(|cause| cause.to_string() == text)
+            {
                 continue;
             }
-            chain = Some(Box::new(Chain { text, source: chain }));
+            chain = Some(Box::new(Chain {
+                text,
+                source: chain,
+            }));
         }
         chain
     }
@@ -414,7 +479,9 @@ impl Chain {
 fn nearest(pattern: &str, names: &[String]) -> Option<String> {
     let wanted = pattern.rsplit('/').next().unwrap_or(pattern);
     let best = dockerfile::suggest::nearest(wanted, names.iter().map(String::as_str))?;
-    let directory = pattern.rsplit_once('/').map(|(directory, _)| format!("{directory}/")).unwrap_or_default();
+    let directory = pattern
+        .rsplit_once('/')
+        .map(|(directory, _)| format!("{directory}/"))
+        .unwrap_or_default();
     Some(format!("did you mean `{directory}{best}`?"))
 }
-

@@ -10,7 +10,7 @@ use oci::Digest;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::event::{Event, Reporter, StepNumber, StepOutcome};
+use crate::event::{Event, StepNumber, StepOutcome};
 use crate::export::registry::Uploads;
 use crate::interrupt::Interrupt;
 use crate::output::StepOutput;
@@ -37,7 +37,12 @@ pub(crate) enum DriveError {
 /// Something that was started has ended.
 enum Done {
     Fingerprint(StepId, Result<Digest, StepError>),
-    Ran { step: StepId, keys: Vec<CacheKey>, took: Duration, result: Result<StepOutput, StepError> },
+    Ran {
+        step: StepId,
+        keys: Vec<CacheKey>,
+        took: Duration,
+        result: Result<StepOutput, StepError>,
+    },
 }
 
 impl Drive {
@@ -89,7 +94,9 @@ impl Drive {
                         if let Some(output) = &hit {
                             // Found by content: next time its definition finds it at once.
                             let definition = self.solver.key(step, graph::KeyKind::Definition);
-                            if let Some(definition) = definition.filter(|definition| **definition != key) {
+                            if let Some(definition) =
+                                definition.filter(|definition| **definition != key)
+                            {
                                 output.remember(&self.workshop.store, definition);
                             }
                         }
@@ -108,12 +115,20 @@ impl Drive {
                         let StepKind::Copy(copy) = self.graph.step(step).kind.clone() else {
                             unreachable!("only copies have sources in other steps");
                         };
-                        let (workshop, outputs) = (Arc::clone(&self.workshop), self.outputs_for(step));
+                        let (workshop, outputs) =
+                            (Arc::clone(&self.workshop), self.outputs_for(step));
                         tasks.spawn(async move {
-                            Done::Fingerprint(step, workshop.fingerprint_sources(&copy, &outputs).await)
+                            Done::Fingerprint(
+                                step,
+                                workshop.fingerprint_sources(&copy, &outputs).await,
+                            )
                         });
                     }
-                    Action::Run { step, definition, content } => {
+                    Action::Run {
+                        step,
+                        definition,
+                        content,
+                    } => {
                         let keys = [Some(definition), content].into_iter().flatten().collect();
                         self.run(step, keys, tasks, turns);
                     }
@@ -131,7 +146,11 @@ impl Drive {
     ) {
         let step = self.graph.step(id);
         let parent = match step.parent {
-            Some(parent) => self.solver.output_of(parent).expect("inputs come first").clone(),
+            Some(parent) => self
+                .solver
+                .output_of(parent)
+                .expect("inputs come first")
+                .clone(),
             None => StepOutput::scratch(),
         };
         let work = match step.kind.clone() {
@@ -142,13 +161,22 @@ impl Drive {
         let title = step.title.clone();
         let outputs = self.outputs_for(id);
         let soon = self.something_runs_on(id);
-        let (workshop, graph, turns) =
-            (Arc::clone(&self.workshop), Arc::clone(&self.graph), Arc::clone(turns));
+        let (workshop, graph, turns) = (
+            Arc::clone(&self.workshop),
+            Arc::clone(&self.graph),
+            Arc::clone(turns),
+        );
         tasks.spawn(async move {
-            let _turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let _turn = turns
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             let began = Instant::now();
             let reporter = Arc::clone(&workshop.reporter);
-            reporter.report(Event::StepStarted { step: StepNumber(id.0), title: title.clone() });
+            reporter.report(Event::StepStarted {
+                step: StepNumber(id.0),
+                title: title.clone(),
+            });
             let result = match work {
                 StepKind::Run(run) => workshop.run(id, run, parent).await,
                 StepKind::Copy(copy) => workshop.copy(id, graph, copy, parent, outputs, soon).await,
@@ -161,8 +189,18 @@ impl Drive {
                 Err(StepError::Run(RunError::Cancelled)) => StepOutcome::Cancelled,
                 Err(_) => StepOutcome::Failed,
             };
-            reporter.report(Event::StepFinished { step: StepNumber(id.0), title, outcome, duration: took });
-            Done::Ran { step: id, keys, took, result }
+            reporter.report(Event::StepFinished {
+                step: StepNumber(id.0),
+                title,
+                outcome,
+                duration: took,
+            });
+            Done::Ran {
+                step: id,
+                keys,
+                took,
+                result,
+            }
         });
     }
 
@@ -173,8 +211,15 @@ impl Drive {
         times: &mut HashMap<StepId, Duration>,
     ) -> Result<(), (StepId, StepError)> {
         match done {
-            Done::Fingerprint(step, Ok(fingerprint)) => self.solver.on_fingerprint(step, fingerprint),
-            Done::Ran { step, keys, took, result: Ok(output) } => {
+            Done::Fingerprint(step, Ok(fingerprint)) => {
+                self.solver.on_fingerprint(step, fingerprint)
+            }
+            Done::Ran {
+                step,
+                keys,
+                took,
+                result: Ok(output),
+            } => {
                 times.insert(step, took);
                 for key in &keys {
                     output.remember(&self.workshop.store, key);
@@ -186,7 +231,12 @@ impl Drive {
                 }
                 self.solver.on_ran(step, output);
             }
-            Done::Fingerprint(step, Err(error)) | Done::Ran { step, result: Err(error), .. } => {
+            Done::Fingerprint(step, Err(error))
+            | Done::Ran {
+                step,
+                result: Err(error),
+                ..
+            } => {
                 self.solver.on_failed(step);
                 return Err((step, error));
             }
@@ -236,7 +286,9 @@ impl Drive {
 
     fn outputs_for(&self, id: StepId) -> HashMap<StepId, StepOutput> {
         let inputs = self.graph.step(id).inputs();
-        inputs.filter_map(|input| Some((input, self.solver.output_of(input)?.clone()))).collect()
+        inputs
+            .filter_map(|input| Some((input, self.solver.output_of(input)?.clone())))
+            .collect()
     }
 
     /// What became of each step, those below a cache hit included: they are as
@@ -257,7 +309,10 @@ impl Drive {
                 | StepState::Fingerprinting
                 | StepState::Running => StepOutcome::Cancelled,
             };
-            let (number, duration) = (StepNumber(id.0), times.get(&id).copied().unwrap_or_default());
+            let (number, duration) = (
+                StepNumber(id.0),
+                times.get(&id).copied().unwrap_or_default(),
+            );
             if outcome == StepOutcome::Cached {
                 self.workshop.reporter.report(Event::StepFinished {
                     step: number,
@@ -266,7 +321,12 @@ impl Drive {
                     duration,
                 });
             }
-            reports.push(StepReport { step: number, title: step.title.clone(), outcome, duration });
+            reports.push(StepReport {
+                step: number,
+                title: step.title.clone(),
+                outcome,
+                duration,
+            });
         }
         reports
     }

@@ -93,7 +93,11 @@ impl BuildError {
 
     /// An error of the input.
     pub fn input(message: impl Into<String>) -> Self {
-        Self::Input { message: message.into(), hint: None, source: None }
+        Self::Input {
+            message: message.into(),
+            hint: None,
+            source: None,
+        }
     }
 
     /// A failure with its cause.
@@ -101,6 +105,10 @@ impl BuildError {
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Failed { message: message.into(), hint: None, source: Some(source.into()) }
+        Self::Failed {
+            message: message.into(),
+            hint: None,
+            source: Some(source.into()),
+        }
     }
 }

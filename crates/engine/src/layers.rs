@@ -13,7 +13,9 @@ use oci::{ChainId, Descriptor, DiffId, Digest, Repository};
 use registry::{Client, ConsumeError};
 use store::Store;
 use store::dir::Dir;
-use store::layer::{LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan};
+use store::layer::{
+    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan,
+};
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
 
@@ -40,7 +42,11 @@ pub(crate) struct Layers {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LayerError {
     #[error("could not fetch layer {digest} from {repository}")]
-    Fetch { digest: Digest, repository: Repository, source: registry::Error },
+    Fetch {
+        digest: Digest,
+        repository: Repository,
+        source: registry::Error,
+    },
     #[error("layer {digest} cannot be used")]
     Scan { digest: Digest, source: ScanError },
     #[error("layer {0} is neither in the store nor in a registry of this build")]
@@ -52,7 +58,10 @@ pub(crate) enum LayerError {
     #[error(transparent)]
     Disk(#[from] store::DiskError),
     #[error("could not prepare a directory for layer {digest}")]
-    Directory { digest: Digest, source: std::io::Error },
+    Directory {
+        digest: Digest,
+        source: std::io::Error,
+    },
 }
 
 impl Layers {
@@ -81,27 +90,40 @@ impl Layers {
 
     /// The merged view of a stack. `soon` says that the stack is going to be
     /// run in: what has to be fetched is then unpacked in the same pass.
-    pub(crate) async fn tree(&self, stack: &[LayerRef], soon: bool) -> Result<Arc<Tree>, LayerError> {
+    pub(crate) async fn tree(
+        &self,
+        stack: &[LayerRef],
+        soon: bool,
+    ) -> Result<Arc<Tree>, LayerError> {
         let diff_ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
         let chain = ChainId::of(&diff_ids);
-        if let Some(tree) = self.trees.lock().expect("no panics under this lock").get(&chain) {
+        if let Some(tree) = self
+            .trees
+            .lock()
+            .expect("no panics under this lock")
+            .get(&chain)
+        {
             return Ok(Arc::clone(tree));
         }
-        let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack)
-            .map(|layer| self.index(layer, soon))
+        let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack.to_vec())
+            .map(|layer| async move { self.index(&layer, soon).await })
             .buffered(FETCHES_MAX)
             .try_collect()
             .await?;
         let tree = Arc::new(Tree::stack(&indexes));
-        self.trees.lock().expect("no panics under this lock").insert(chain, Arc::clone(&tree));
+        self.trees
+            .lock()
+            .expect("no panics under this lock")
+            .insert(chain, Arc::clone(&tree));
         Ok(tree)
     }
 
     /// The directories of a stack for overlayfs, bottom first.
     pub(crate) async fn unpacked(&self, stack: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
         let tree = self.tree(stack, true).await?;
+        let tree = &tree;
         stream::iter(0..stack.len())
-            .map(|position| self.unpacked_at(stack, position, &tree))
+            .map(|position| async move { self.unpacked_at(stack, position, tree).await })
             .buffered(FETCHES_MAX)
             .try_collect()
             .await
@@ -116,7 +138,10 @@ impl Layers {
     ) -> Result<PathBuf, LayerError> {
         let layer = &stack[position];
         let index = &tree.layers()[position];
-        let diff_ids: Vec<DiffId> = stack[..=position].iter().map(|layer| layer.diff_id.clone()).collect();
+        let diff_ids: Vec<DiffId> = stack[..=position]
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .collect();
         let key = match ChainId::of(&diff_ids) {
             // Its directories without an entry are those of the layers below.
             Some(chain) if index.needs_lower() && position > 0 => UnpackedKey::Stack(chain),
@@ -154,7 +179,9 @@ impl Layers {
         if let Some(directory) = directory
             && !index.needs_lower()
         {
-            self.store.unpacked().adopt(&directory, UnpackedKey::Layer(layer.diff_id.clone()))?;
+            self.store
+                .unpacked()
+                .adopt(&directory, UnpackedKey::Layer(layer.diff_id.clone()))?;
         }
         Ok(index)
     }
@@ -185,9 +212,11 @@ impl Layers {
             return Err(LayerError::Lost(layer.blob.digest.clone()));
         };
         let progress = self.progress(&layer.blob);
-        let fetched = self.client.consume_blob(repository, &layer.blob, Some(progress), move |reader| {
-            pass.read(reader)
-        });
+        let fetched =
+            self.client
+                .consume_blob(repository, &layer.blob, Some(progress), move |reader| {
+                    pass.read(reader)
+                });
         fetched.await.map_err(|error| match error {
             ConsumeError::Wire(source) => LayerError::Fetch {
                 digest: layer.blob.digest.clone(),
@@ -218,7 +247,12 @@ pub(crate) fn transfer(
         let due = last.is_none_or(|last| now.duration_since(last).as_millis() >= 100);
         if due || done_bytes == total_bytes {
             *last = Some(now);
-            reporter.report(Event::Transfer { what: what.clone(), direction, done_bytes, total_bytes });
+            reporter.report(Event::Transfer {
+                what: what.clone(),
+                direction,
+                done_bytes,
+                total_bytes,
+            });
         }
     })
 }
@@ -238,12 +272,21 @@ impl Pass {
         unpack_in: Option<Arc<Scratch>>,
         lower: Option<Arc<Tree>>,
     ) -> Result<Self, LayerError> {
-        let compression = layer
-            .blob
-            .media_type
-            .layer_compression()
-            .ok_or_else(|| LayerError::MediaType { media_type: layer.blob.media_type.to_string() })?;
-        Ok(Self { blob: layer.blob.clone(), compression, diff_id: layer.diff_id.clone(), unpack_in, lower })
+        let compression =
+            layer
+                .blob
+                .media_type
+                .layer_compression()
+                .ok_or_else(|| LayerError::MediaType {
+                    media_type: layer.blob.media_type.to_string(),
+                })?;
+        Ok(Self {
+            blob: layer.blob.clone(),
+            compression,
+            diff_id: layer.diff_id.clone(),
+            unpack_in,
+            lower,
+        })
     }
 
     /// May be called again: each time into a directory of its own.
@@ -251,11 +294,19 @@ impl Pass {
         &self,
         input: &mut (impl std::io::Read + Send),
     ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
-        let path = self.unpack_in.as_ref().map(|scratch| scratch.directory()).transpose()?;
-        let root = path.as_deref().map(Dir::open).transpose().map_err(|source| LayerError::Directory {
-            digest: self.blob.digest.clone(),
-            source,
-        })?;
+        let path = self
+            .unpack_in
+            .as_ref()
+            .map(|scratch| scratch.directory())
+            .transpose()?;
+        let root = path
+            .as_deref()
+            .map(Dir::open)
+            .transpose()
+            .map_err(|source| LayerError::Directory {
+                digest: self.blob.digest.clone(),
+                source,
+            })?;
         let unpack = root.as_ref().map(|root| UnpackTarget {
             root,
             lower: self.lower.as_deref(),
@@ -268,8 +319,10 @@ impl Pass {
             limits: Limits::default(),
             unpack,
         };
-        let index = scan(input, options)
-            .map_err(|source| LayerError::Scan { digest: self.blob.digest.clone(), source })?;
+        let index = scan(input, options).map_err(|source| LayerError::Scan {
+            digest: self.blob.digest.clone(),
+            source,
+        })?;
         Ok((index, path))
     }
 }

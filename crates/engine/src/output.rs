@@ -9,7 +9,7 @@ use store::Store;
 
 /// A layer by its two names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LayerRef {
+pub(crate) struct LayerRef {
     /// What it unpacks to.
     pub diff_id: DiffId,
     /// Its compressed bytes.
@@ -18,7 +18,7 @@ pub struct LayerRef {
 
 /// A file system: the layers that make it, bottom first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepOutput {
+pub(crate) struct StepOutput {
     /// The layers.
     pub stack: Arc<[LayerRef]>,
 }
@@ -31,45 +31,65 @@ struct Record {
 
 impl StepOutput {
     /// No layers.
-    pub fn scratch() -> Self {
-        Self { stack: Arc::new([]) }
+    pub(crate) fn scratch() -> Self {
+        Self {
+            stack: Arc::new([]),
+        }
     }
 
     /// The layers of a base image.
-    pub fn of_base(base: &BaseImage) -> Self {
+    pub(crate) fn of_base(base: &BaseImage) -> Self {
         let layers = base.layers.iter();
         Self {
             stack: layers
-                .map(|layer| LayerRef { diff_id: layer.diff_id.clone(), blob: layer.blob.clone() })
+                .map(|layer| LayerRef {
+                    diff_id: layer.diff_id.clone(),
+                    blob: layer.blob.clone(),
+                })
                 .collect(),
         }
     }
 
     /// The same with one more layer on top.
-    pub fn with(&self, layer: LayerRef) -> Self {
-        Self { stack: self.stack.iter().cloned().chain([layer]).collect() }
+    pub(crate) fn with(&self, layer: LayerRef) -> Self {
+        Self {
+            stack: self.stack.iter().cloned().chain([layer]).collect(),
+        }
     }
 
     /// The diff ids, bottom first.
-    pub fn diff_ids(&self) -> Vec<DiffId> {
-        self.stack.iter().map(|layer| layer.diff_id.clone()).collect()
+    pub(crate) fn diff_ids(&self) -> Vec<DiffId> {
+        self.stack
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .collect()
     }
 
     /// Remembers this output under a key.
-    pub fn remember(&self, store: &Store, key: &CacheKey) {
-        let record = Record { layers: self.stack.to_vec() };
+    pub(crate) fn remember(&self, store: &Store, key: &CacheKey) {
+        let record = Record {
+            layers: self.stack.to_vec(),
+        };
         let bytes = serde_json::to_vec(&record).expect("a list of descriptors is JSON");
         store.records().put(key.digest(), &bytes);
     }
 
     /// What was remembered under a key, if all of its layers can be had:
     /// `available` says of a blob that some registry holds it.
-    pub fn recall(store: &Store, key: &CacheKey, available: impl Fn(&Digest) -> bool) -> Option<Self> {
+    pub(crate) fn recall(
+        store: &Store,
+        key: &CacheKey,
+        available: impl Fn(&Digest) -> bool,
+    ) -> Option<Self> {
         let bytes = store.records().get(key.digest())?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
-        let complete =
-            record.layers.iter().all(|layer| available(&layer.blob.digest) || store.blobs().has(&layer.blob));
-        complete.then(|| Self { stack: record.layers.into() })
+        let complete = record
+            .layers
+            .iter()
+            .all(|layer| available(&layer.blob.digest) || store.blobs().has(&layer.blob));
+        complete.then(|| Self {
+            stack: record.layers.into(),
+        })
     }
 }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use graph::{BaseImage, BaseLayer};
-use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw, Reference, Repository};
+use oci::{
+    DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw, Reference,
+    Repository,
+};
 use registry::Client;
 use store::Store;
 
@@ -28,17 +31,36 @@ pub(crate) struct Pins {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PinError {
     #[error("could not look up {reference}")]
-    Registry { reference: Reference, source: registry::Error },
+    Registry {
+        reference: Reference,
+        source: registry::Error,
+    },
     #[error("{reference} is not available for {platform}: it offers {offered}")]
-    Platform { reference: Reference, platform: Platform, offered: String },
+    Platform {
+        reference: Reference,
+        platform: Platform,
+        offered: String,
+    },
     #[error("{reference} is an index of indices of indices")]
     Depth { reference: Reference },
     #[error("{reference} has a manifest that kiln cannot use")]
-    Document { reference: Reference, source: oci::DocumentError },
+    Document {
+        reference: Reference,
+        source: oci::DocumentError,
+    },
     #[error("{reference} has a configuration that kiln cannot use")]
-    Config { reference: Reference, source: oci::RawError },
-    #[error("{reference} is damaged: its manifest has {layers} layers, its configuration {diff_ids}")]
-    LayerCount { reference: Reference, layers: usize, diff_ids: usize },
+    Config {
+        reference: Reference,
+        source: oci::RawError,
+    },
+    #[error(
+        "{reference} is damaged: its manifest has {layers} layers, its configuration {diff_ids}"
+    )]
+    LayerCount {
+        reference: Reference,
+        layers: usize,
+        diff_ids: usize,
+    },
     #[error(transparent)]
     Disk(#[from] store::DiskError),
     #[error(transparent)]
@@ -46,8 +68,19 @@ pub(crate) enum PinError {
 }
 
 impl Pins {
-    pub(crate) fn new(store: Store, client: Client, reporter: Arc<dyn Reporter>, pull: bool) -> Self {
-        Self { store, client, reporter, pull, known: BTreeMap::new() }
+    pub(crate) fn new(
+        store: Store,
+        client: Client,
+        reporter: Arc<dyn Reporter>,
+        pull: bool,
+    ) -> Self {
+        Self {
+            store,
+            client,
+            reporter,
+            pull,
+            known: BTreeMap::new(),
+        }
     }
 
     /// What was found for a name that has been looked up.
@@ -73,8 +106,15 @@ impl Pins {
         Ok(())
     }
 
-    async fn fetch(&self, reference: &Reference, platform: &Platform) -> Result<BaseImage, PinError> {
-        let failed = |source| PinError::Registry { reference: reference.clone(), source };
+    async fn fetch(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<BaseImage, PinError> {
+        let failed = |source| PinError::Registry {
+            reference: reference.clone(),
+            source,
+        };
         // A digest that the store has needs no registry; a tag may have moved and does.
         let digest = match reference.digest() {
             Some(digest) if !self.pull && self.store.blobs().contains(digest) => digest.clone(),
@@ -89,18 +129,26 @@ impl Pins {
                 Document::Index(index) => {
                     depth += 1;
                     if depth > INDEX_DEPTH_MAX {
-                        return Err(PinError::Depth { reference: reference.clone() });
+                        return Err(PinError::Depth {
+                            reference: reference.clone(),
+                        });
                     }
-                    let entry = index.value().select(platform).ok_or_else(|| PinError::Platform {
-                        reference: reference.clone(),
-                        platform: platform.clone(),
-                        offered: offered(&index.value().platforms()),
-                    })?;
+                    let entry =
+                        index
+                            .value()
+                            .select(platform)
+                            .ok_or_else(|| PinError::Platform {
+                                reference: reference.clone(),
+                                platform: platform.clone(),
+                                offered: offered(&index.value().platforms()),
+                            })?;
                     document = self.document(reference, entry.digest.clone()).await?;
                 }
             }
         };
-        let config = self.config(reference, repository, &manifest.value().config).await?;
+        let config = self
+            .config(reference, repository, &manifest.value().config)
+            .await?;
         let (layers, diff_ids) = (&manifest.value().layers, &config.rootfs.diff_ids);
         if layers.len() != diff_ids.len() {
             return Err(PinError::LayerCount {
@@ -118,22 +166,32 @@ impl Pins {
             })
             .collect();
         let document = Document::Manifest(manifest);
-        Ok(BaseImage { reference: reference.clone(), manifest: document.descriptor(), config, layers })
+        Ok(BaseImage {
+            reference: reference.clone(),
+            manifest: document.descriptor(),
+            config,
+            layers,
+        })
     }
 
     async fn document(&self, reference: &Reference, digest: Digest) -> Result<Document, PinError> {
         if self.store.blobs().contains(&digest)
             && let Ok(bytes) = self.store.blobs().read(&digest, DOCUMENT_BYTES_MAX)
         {
-            return Document::read(bytes, None)
-                .map_err(|source| PinError::Document { reference: reference.clone(), source });
+            return Document::read(bytes, None).map_err(|source| PinError::Document {
+                reference: reference.clone(),
+                source,
+            });
         }
         let at_digest = reference.repository().at_digest(digest);
-        let document = self
-            .client
-            .manifest(&at_digest)
-            .await
-            .map_err(|source| PinError::Registry { reference: reference.clone(), source })?;
+        let document =
+            self.client
+                .manifest(&at_digest)
+                .await
+                .map_err(|source| PinError::Registry {
+                    reference: reference.clone(),
+                    source,
+                })?;
         self.store.blobs().put(document.bytes())?;
         Ok(document)
     }
@@ -144,20 +202,29 @@ impl Pins {
         repository: &Repository,
         descriptor: &Descriptor,
     ) -> Result<ImageConfig, PinError> {
-        let bytes = match self.store.blobs().read(&descriptor.digest, DOCUMENT_BYTES_MAX) {
+        let bytes = match self
+            .store
+            .blobs()
+            .read(&descriptor.digest, DOCUMENT_BYTES_MAX)
+        {
             Ok(bytes) => bytes,
             Err(_) => {
                 let bytes = self
                     .client
                     .document(repository, descriptor, DOCUMENT_BYTES_MAX)
                     .await
-                    .map_err(|source| PinError::Registry { reference: reference.clone(), source })?;
+                    .map_err(|source| PinError::Registry {
+                        reference: reference.clone(),
+                        source,
+                    })?;
                 self.store.blobs().put(&bytes)?;
                 bytes.to_vec()
             }
         };
-        let config = Raw::<ImageConfig>::read(bytes)
-            .map_err(|source| PinError::Config { reference: reference.clone(), source })?;
+        let config = Raw::<ImageConfig>::read(bytes).map_err(|source| PinError::Config {
+            reference: reference.clone(),
+            source,
+        })?;
         Ok(config.value().clone())
     }
 }
@@ -175,5 +242,9 @@ fn offered(platforms: &[&Platform]) -> String {
     if platforms.is_empty() {
         return "no platforms".to_owned();
     }
-    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

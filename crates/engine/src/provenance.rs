@@ -29,7 +29,10 @@ pub(crate) fn recall(store: &Store, manifest: &Digest) -> BTreeMap<Digest, Repos
         return BTreeMap::new();
     };
     let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
-    texts.into_iter().filter_map(|(digest, origin)| Some((digest.parse().ok()?, origin.parse().ok()?))).collect()
+    texts
+        .into_iter()
+        .filter_map(|(digest, origin)| Some((digest.parse().ok()?, origin.parse().ok()?)))
+        .collect()
 }
 
 fn key(manifest: &Digest) -> Digest {

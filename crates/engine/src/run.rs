@@ -9,10 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graph::{InlineFile, Network, RunStep, Variable};
-use sandbox::{CancelToken, Ending, Limits, Mount, MountSource, Process, Root, Rung, Security, UserIds};
+use sandbox::{
+    CancelToken, Ending, Limits, Mount, MountSource, Process, Root, Rung, Security, UserIds,
+};
 use store::Store;
 use store::dir::Dir;
-use store::layer::{CaptureOptions, Follow, Layer, LayerOptions, LayerWriter, Metadata, Tree, capture};
+use store::layer::{
+    CaptureOptions, Follow, Layer, LayerOptions, LayerWriter, Metadata, Tree, capture,
+};
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
 
@@ -43,13 +47,24 @@ pub(crate) struct Cage {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RunError {
     #[error("{}", describe(*ending, *memory_exhausted))]
-    Exit { ending: Ending, memory_exhausted: bool, tail: Vec<u8> },
+    Exit {
+        ending: Ending,
+        memory_exhausted: bool,
+        tail: Vec<u8>,
+    },
     #[error(transparent)]
     User(#[from] UserError),
     #[error("{message}")]
-    Sandbox { message: String, source: sandbox::RunError, tail: Vec<u8> },
+    Sandbox {
+        message: String,
+        source: sandbox::RunError,
+        tail: Vec<u8>,
+    },
     #[error("could not prepare {path}")]
-    Prepare { path: PathBuf, source: std::io::Error },
+    Prepare {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("could not capture what the command changed")]
     Capture(#[from] store::layer::CaptureError),
     #[error("could not write the layer of what the command changed")]
@@ -76,11 +91,18 @@ impl RunError {
 }
 
 fn describe(ending: Ending, memory_exhausted: bool) -> String {
-    let memory = if memory_exhausted { ": it ran out of memory" } else { "" };
+    let memory = if memory_exhausted {
+        ": it ran out of memory"
+    } else {
+        ""
+    };
     match ending {
         Ending::Code(code) => format!("the command exited with code {code}{memory}"),
         Ending::Signal(signal) => {
-            format!("the command was killed by signal {signal} (exit code {}){memory}", 128 + signal)
+            format!(
+                "the command was killed by signal {signal} (exit code {}){memory}",
+                128 + signal
+            )
         }
     }
 }
@@ -102,15 +124,27 @@ impl Cage {
         let place = self.scratch.directory()?;
         let upper = create(&place, "upper")?;
         let work = create(&place, "work")?;
-        let lowers = if lowers.is_empty() { vec![create(&place, "empty")?] } else { lowers };
+        let lowers = if lowers.is_empty() {
+            vec![create(&place, "empty")?]
+        } else {
+            lowers
+        };
         self.make_working_directory(&upper, tree, &step.cwd, &identity)?;
         let mounts = inline_files(&place, &step.files)?;
         let process = Process {
             argv: step.argv.iter().map(OsString::from).collect(),
             env: environment(step, &identity),
             cwd: PathBuf::from(&step.cwd),
-            user: UserIds { uid: identity.uid, gid: identity.gid, groups: identity.groups.clone() },
-            root: Root { lowers, upper: upper.clone(), work },
+            user: UserIds {
+                uid: identity.uid,
+                gid: identity.gid,
+                groups: identity.groups.clone(),
+            },
+            root: Root {
+                lowers,
+                upper: upper.clone(),
+                work,
+            },
             mounts,
             network: match step.network {
                 Network::Default | Network::Host => sandbox::Network::Host,
@@ -125,11 +159,20 @@ impl Cage {
         };
         self.execute(number, &process)?;
         let writer = LayerWriter::create(&self.store, self.layer)?;
-        let directory =
-            Dir::open(&upper).map_err(|source| RunError::Prepare { path: upper.clone(), source })?;
-        let layer = capture(&directory, tree, writer, CaptureOptions { epoch: self.epoch })?;
+        let directory = Dir::open(&upper).map_err(|source| RunError::Prepare {
+            path: upper.clone(),
+            source,
+        })?;
+        let layer = capture(
+            &directory,
+            tree,
+            writer,
+            CaptureOptions { epoch: self.epoch },
+        )?;
         // What the command left is what unpacking its layer would give: the next step runs on it.
-        self.store.unpacked().adopt(&upper, UnpackedKey::Layer(layer.diff_id.clone()))?;
+        self.store
+            .unpacked()
+            .adopt(&upper, UnpackedKey::Layer(layer.diff_id.clone()))?;
         Ok(layer)
     }
 
@@ -140,7 +183,10 @@ impl Cage {
             if tail.len() > 2 * TAIL_BYTES_MAX {
                 tail.drain(..tail.len() - TAIL_BYTES_MAX);
             }
-            self.reporter.report(Event::StepOutput { step: number, bytes: bytes.to_vec() });
+            self.reporter.report(Event::StepOutput {
+                step: number,
+                bytes: bytes.to_vec(),
+            });
         });
         match exit {
             Ok(exit) if exit.ending == Ending::Code(0) => Ok(()),
@@ -155,7 +201,11 @@ impl Cage {
                     sandbox::RunError::Exec(_) => "the command could not be started".to_owned(),
                     _ => "the sandbox could not be set up".to_owned(),
                 };
-                Err(RunError::Sandbox { message, source, tail })
+                Err(RunError::Sandbox {
+                    message,
+                    source,
+                    tail,
+                })
             }
         }
     }
@@ -185,7 +235,9 @@ impl Cage {
             };
             path.push(std::ffi::OsStr::from_bytes(component));
             let fallback = Metadata::root_owned(0o755, self.epoch);
-            let metadata = tree.lookup(&above).map_or(&fallback, |node| node.metadata());
+            let metadata = tree
+                .lookup(&above)
+                .map_or(&fallback, |node| node.metadata());
             directory(&path, metadata.mode, metadata.uid, metadata.gid)?;
         }
         for component in &resolved.missing {
@@ -197,7 +249,10 @@ impl Cage {
 }
 
 fn directory(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), RunError> {
-    let failed = |source| RunError::Prepare { path: path.to_owned(), source };
+    let failed = |source| RunError::Prepare {
+        path: path.to_owned(),
+        source,
+    };
     fs::create_dir(path).map_err(failed)?;
     chown(path, Some(uid), Some(gid)).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)
@@ -205,7 +260,12 @@ fn directory(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<(), RunError>
 
 fn create(place: &Path, name: &str) -> Result<PathBuf, RunError> {
     let path = place.join(name);
-    directory(&path, 0o755, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())?;
+    directory(
+        &path,
+        0o755,
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )?;
     Ok(path)
 }
 
@@ -214,7 +274,10 @@ fn inline_files(place: &Path, files: &[InlineFile]) -> Result<Vec<Mount>, RunErr
     let mut mounts = Vec::new();
     for (number, file) in files.iter().enumerate() {
         let path = place.join(format!("heredoc-{number}"));
-        let failed = |source| RunError::Prepare { path: path.clone(), source };
+        let failed = |source| RunError::Prepare {
+            path: path.clone(),
+            source,
+        };
         fs::write(&path, &file.content).map_err(failed)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
         mounts.push(Mount {
@@ -229,7 +292,12 @@ fn inline_files(place: &Path, files: &[InlineFile]) -> Result<Vec<Mount>, RunErr
 
 /// The step's variables; proxies and HOME where it does not set them itself.
 fn environment(step: &RunStep, identity: &Identity) -> Vec<(OsString, OsString)> {
-    let pair = |variable: &Variable| (OsString::from(&variable.name), OsString::from(&variable.value));
+    let pair = |variable: &Variable| {
+        (
+            OsString::from(&variable.name),
+            OsString::from(&variable.value),
+        )
+    };
     let mut environment: Vec<_> = step.env.iter().map(pair).collect();
     let mut add = |name: &str, value: &str| {
         if !environment.iter().any(|(known, _)| known == name) {
@@ -239,14 +307,20 @@ fn environment(step: &RunStep, identity: &Identity) -> Vec<(OsString, OsString)>
     for variable in &step.hidden_env {
         add(&variable.name, &variable.value);
     }
-    add("HOME", identity.home.as_deref().filter(|home| !home.is_empty()).unwrap_or("/"));
+    add(
+        "HOME",
+        identity
+            .home
+            .as_deref()
+            .filter(|home| !home.is_empty())
+            .unwrap_or("/"),
+    );
     environment
 }
 
 fn hosts(step: &RunStep) -> Vec<u8> {
-    let mut text = format!(
-        "127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    );
+    let mut text =
+        format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for host in &step.extra_hosts {
         text.push_str(&format!("{}\t{}\n", host.address, host.name));
     }

@@ -36,21 +36,32 @@ pub(crate) fn read_dockerfile(
         }
         DockerfileSource::Default => {
             let ContextSource::Directory(directory) = context else {
-                return Err(BuildError::input("there is no Dockerfile: name one with --file"));
+                return Err(BuildError::input(
+                    "there is no Dockerfile: name one with --file",
+                ));
             };
             let path = directory.join("Dockerfile");
             let found = match read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => read(&directory.join("dockerfile")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    read(&directory.join("dockerfile"))
+                }
                 other => other,
             };
             let hint = "name it with --file, or build in the directory that has it";
             let (bytes, path) = found.map_err(|source| unreadable(&path, source, Some(hint)))?;
-            let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+            let name = path
+                .strip_prefix(directory)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
             (name, bytes, Some(path))
         }
     };
     let text = String::from_utf8(bytes).map_err(|error| BuildError::Input {
-        message: format!("{name} is not UTF-8 text: byte {}", error.utf8_error().valid_up_to()),
+        message: format!(
+            "{name} is not UTF-8 text: byte {}",
+            error.utf8_error().valid_up_to()
+        ),
         hint: Some("a Dockerfile is a text; is this the right file?".to_owned()),
         source: None,
     })?;
@@ -66,7 +77,8 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
     }
     let mut bytes = Vec::new();
     // One more than is allowed, so that too much is seen as that by the parser.
-    file.take(dockerfile::TEXT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(dockerfile::TEXT_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok((bytes, path.to_owned()))
 }
 
@@ -110,7 +122,11 @@ pub(crate) fn open_context(
         match text {
             Ok(text) => {
                 let text = String::from_utf8_lossy(&text);
-                ignore_name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+                ignore_name = path
+                    .strip_prefix(directory)
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
                 ignore = IgnoreFile::parse(&text).map_err(|error| BuildError::Input {
                     message: format!("{ignore_name} cannot be used"),
                     hint: None,

@@ -47,7 +47,12 @@ pub(crate) struct Workshop {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     #[error("{source}")]
-    Select { source: SelectError, span: Span, excluded: Option<Exclusion>, near: Vec<String> },
+    Select {
+        source: SelectError,
+        span: Span,
+        excluded: Option<Exclusion>,
+        near: Vec<String>,
+    },
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
@@ -70,22 +75,33 @@ pub(crate) enum StepError {
 
 impl Workshop {
     /// Finds what a step copies from the context, and a digest of it all.
-    pub(crate) fn fingerprint_context(&self, id: StepId, copy: &CopyStep) -> Result<Digest, StepError> {
+    pub(crate) fn fingerprint_context(
+        &self,
+        id: StepId,
+        copy: &CopyStep,
+    ) -> Result<Digest, StepError> {
         let mut hash = Hasher::default();
         let mut selections = Vec::new();
         for source in &copy.sources {
             let mut selection = Selection::default();
             if let CopySource::Context { pattern, span } = source {
-                let context = self.context.as_ref().ok_or(StepError::NoContext { span: *span })?;
-                selection.matches =
-                    select(context, pattern).map_err(|source| self.unselected(source, *span, pattern))?;
-                let fingerprint =
-                    selection.fingerprint(context).map_err(|error| StepError::Write(error.into()))?;
+                let context = self
+                    .context
+                    .as_ref()
+                    .ok_or(StepError::NoContext { span: *span })?;
+                selection.matches = select(context, pattern)
+                    .map_err(|source| self.unselected(source, *span, pattern))?;
+                let fingerprint = selection
+                    .fingerprint(context)
+                    .map_err(|error| StepError::Write(error.into()))?;
                 hash.update(fingerprint.as_str().as_bytes());
             }
             selections.push(selection);
         }
-        self.selections.lock().expect("no panics under this lock").insert(id, selections);
+        self.selections
+            .lock()
+            .expect("no panics under this lock")
+            .insert(id, selections);
         Ok(hash.finish())
     }
 
@@ -93,12 +109,17 @@ impl Workshop {
         let context = self.context.as_ref();
         let excluded = context.and_then(|context| context.exclusion(pattern));
         let near = match (&source, &excluded) {
-            (SelectError::NotFound { .. }, None) => {
-                context.map(|context| context.near(pattern)).unwrap_or_default()
-            }
+            (SelectError::NotFound { .. }, None) => context
+                .map(|context| context.near(pattern))
+                .unwrap_or_default(),
             _ => Vec::new(),
         };
-        StepError::Select { source, span, excluded, near }
+        StepError::Select {
+            source,
+            span,
+            excluded,
+            near,
+        }
     }
 
     /// A digest of what a step copies from other steps, by content: the same
@@ -110,10 +131,16 @@ impl Workshop {
     ) -> Result<Digest, StepError> {
         let mut hash = Hasher::default();
         for source in &copy.sources {
-            if let CopySource::Step { step, pattern, span } = source {
+            if let CopySource::Step {
+                step,
+                pattern,
+                span,
+            } = source
+            {
                 let tree = self.layers.tree(&outputs[step].stack, false).await?;
                 let source = StageFiles::new(tree);
-                let matches = select(&source, pattern).map_err(|source| self.unfound(source, *span))?;
+                let matches =
+                    select(&source, pattern).map_err(|source| self.unfound(source, *span))?;
                 let fingerprint = Selection { matches }
                     .fingerprint(&source)
                     .map_err(|error| StepError::Write(error.into()))?;
@@ -124,7 +151,12 @@ impl Workshop {
     }
 
     fn unfound(&self, source: SelectError, span: Span) -> StepError {
-        StepError::Select { source, span, excluded: None, near: Vec::new() }
+        StepError::Select {
+            source,
+            span,
+            excluded: None,
+            near: Vec::new(),
+        }
     }
 
     /// COPY and ADD. `soon`: something will run on the parent.
@@ -138,20 +170,30 @@ impl Workshop {
         soon: bool,
     ) -> Result<StepOutput, StepError> {
         let lower = self.layers.tree(&parent.stack, soon).await?;
-        let selections = self.selections.lock().expect("no panics under this lock").remove(&id);
+        let selections = self
+            .selections
+            .lock()
+            .expect("no panics under this lock")
+            .remove(&id);
         let mut selections = selections.unwrap_or_default();
         selections.resize_with(copy.sources.len(), Selection::default);
         let mut stages = Vec::new();
         for (source, selection) in copy.sources.iter().zip(&mut selections) {
             stages.push(match source {
                 CopySource::Context { .. } | CopySource::Inline(_) => None,
-                CopySource::Step { step, pattern, span } => {
+                CopySource::Step {
+                    step,
+                    pattern,
+                    span,
+                } => {
                     let stack = &outputs[step].stack;
                     let tree = self.layers.tree(stack, false).await?;
                     let files = StageFiles::new(Arc::clone(&tree));
                     selection.matches =
                         select(&files, pattern).map_err(|source| self.unfound(source, *span))?;
-                    let layers = self.open_layers(stack, &tree, &files, &selection.matches).await?;
+                    let layers = self
+                        .open_layers(stack, &tree, &files, &selection.matches)
+                        .await?;
                     Some((files, layers))
                 }
             });
@@ -205,13 +247,28 @@ impl Workshop {
         selections: &[Selection],
         stages: Vec<Option<(StageFiles, Vec<Option<Dir>>)>>,
     ) -> Result<Layer, StepError> {
-        let owner = copy.chown.as_ref().map(|owner| database(lower).owner(owner)).transpose()?;
+        let owner = copy
+            .chown
+            .as_ref()
+            .map(|owner| database(lower).owner(owner))
+            .transpose()?;
         let mode = copy.chmod.as_ref().map(|chmod| &chmod.change);
         let mut placer = Placer::new(lower, owner, mode, self.epoch);
         let destination = placer.destination(&copy.destination, copy.destination_is_directory)?;
-        let inline = copy.sources.iter().filter(|source| matches!(source, CopySource::Inline(_))).count();
-        let selected: usize = selections.iter().map(|selection| selection.matches.len()).sum();
-        refuse_several(inline + selected, &destination, copy.destination_is_directory)?;
+        let inline = copy
+            .sources
+            .iter()
+            .filter(|source| matches!(source, CopySource::Inline(_)))
+            .count();
+        let selected: usize = selections
+            .iter()
+            .map(|selection| selection.matches.len())
+            .sum();
+        refuse_several(
+            inline + selected,
+            &destination,
+            copy.destination_is_directory,
+        )?;
 
         let mut spools = Spools::default();
         let mut sources = Vec::new();
@@ -227,7 +284,10 @@ impl Workshop {
                     sources.push(OpenSource::Stage { files, layers });
                 }
                 (CopySource::Context { span, .. }, _) => {
-                    let context = self.context.as_ref().ok_or(StepError::NoContext { span: *span })?;
+                    let context = self
+                        .context
+                        .as_ref()
+                        .ok_or(StepError::NoContext { span: *span })?;
                     for found in matches {
                         let unpacked = copy.unpack
                             && matches!(found.node.kind, NodeKind::File { .. })
@@ -247,7 +307,9 @@ impl Workshop {
                     }
                     sources.push(OpenSource::Context(context));
                 }
-                (CopySource::Step { .. }, None) => unreachable!("stages are opened for their sources"),
+                (CopySource::Step { .. }, None) => {
+                    unreachable!("stages are opened for their sources")
+                }
             }
         }
         let planned = placer.finish()?;
@@ -292,9 +354,10 @@ impl Workshop {
             layer: self.layer,
             epoch: self.epoch,
         };
-        let layer = tokio::task::spawn_blocking(move || cage.run(StepNumber(id.0), &step, &tree, lowers))
-            .await
-            .expect("running a step does not panic")?;
+        let layer =
+            tokio::task::spawn_blocking(move || cage.run(StepNumber(id.0), &step, &tree, lowers))
+                .await
+                .expect("running a step does not panic")?;
         Ok(parent.with(layer_ref(&layer)))
     }
 
@@ -304,10 +367,13 @@ impl Workshop {
             SandboxChoice::Root => sandbox::Requested::Root,
             SandboxChoice::UserNamespace => sandbox::Requested::UserNamespace,
         };
-        let rung = tokio::task::spawn_blocking(move || sandbox::probe(requested))
+        let directory = self.scratch.path().to_owned();
+        let rung = tokio::task::spawn_blocking(move || sandbox::probe(requested, &directory))
             .await
             .expect("probing does not panic")?;
-        self.reporter.report(crate::Event::Note { message: format!("sandbox: {rung}") });
+        self.reporter.report(crate::Event::Note {
+            message: format!("sandbox: {rung}"),
+        });
         Ok(rung)
     }
 }
@@ -320,5 +386,8 @@ fn database(tree: &Tree) -> UserDatabase<'_> {
 }
 
 fn layer_ref(layer: &Layer) -> LayerRef {
-    LayerRef { diff_id: layer.diff_id.clone(), blob: layer.descriptor.clone() }
+    LayerRef {
+        diff_id: layer.diff_id.clone(),
+        blob: layer.descriptor.clone(),
+    }
 }

@@ -7,7 +7,7 @@ use dockerfile::chown::{self, Owner};
 
 /// The bytes of an image's user database. A missing file is empty.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct UserDatabase<'a> {
+pub(crate) struct UserDatabase<'a> {
     /// `/etc/passwd`
     pub passwd: &'a [u8],
     /// `/etc/group`
@@ -16,7 +16,7 @@ pub struct UserDatabase<'a> {
 
 /// The identity that a process runs with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// User.
     pub uid: u32,
     /// Primary group.
@@ -29,7 +29,7 @@ pub struct Identity {
 
 /// Why a user or group cannot be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UserError {
+pub(crate) enum UserError {
     /// A name that `/etc/passwd` does not have.
     #[error("user `{0}` is not in the image's /etc/passwd")]
     UnknownUser(String),
@@ -61,7 +61,7 @@ impl<'a> UserDatabase<'a> {
     /// # Errors
     ///
     /// An unknown name, or a number out of range.
-    pub fn identity(&self, text: &str) -> Result<Identity, UserError> {
+    pub(crate) fn identity(&self, text: &str) -> Result<Identity, UserError> {
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
             None => (text, None),
@@ -81,19 +81,36 @@ impl<'a> UserDatabase<'a> {
         };
         let home = known.as_ref().map(|known| known.home.to_owned());
         if let Some(group) = group {
-            return Ok(Identity { uid, gid: self.gid(group)?, groups: Vec::new(), home });
+            return Ok(Identity {
+                uid,
+                gid: self.gid(group)?,
+                groups: Vec::new(),
+                home,
+            });
         }
         let Some(known) = known else {
-            return Ok(Identity { uid, gid: 0, groups: Vec::new(), home });
+            return Ok(Identity {
+                uid,
+                gid: 0,
+                groups: Vec::new(),
+                home,
+            });
         };
         let mut groups: Vec<u32> = self
             .groups()
-            .filter(|(_, gid, members)| *gid != known.gid && members.split(',').any(|m| m == known.name))
+            .filter(|(_, gid, members)| {
+                *gid != known.gid && members.split(',').any(|m| m == known.name)
+            })
             .map(|(_, gid, _)| gid)
             .collect();
         groups.sort_unstable();
         groups.dedup();
-        Ok(Identity { uid, gid: known.gid, groups, home })
+        Ok(Identity {
+            uid,
+            gid: known.gid,
+            groups,
+            home,
+        })
     }
 
     /// What `--chown` makes the owner and group of files. A number alone is also
@@ -102,7 +119,7 @@ impl<'a> UserDatabase<'a> {
     /// # Errors
     ///
     /// An unknown name.
-    pub fn owner(&self, owner: &Owner) -> Result<(u32, u32), UserError> {
+    pub(crate) fn owner(&self, owner: &Owner) -> Result<(u32, u32), UserError> {
         let (uid, own_gid) = match &owner.user {
             chown::Identity::Id(uid) => (*uid, *uid),
             chown::Identity::Name(name) => {
@@ -128,7 +145,9 @@ impl<'a> UserDatabase<'a> {
 
     fn gid_of(&self, name: &str) -> Result<u32, UserError> {
         let found = self.groups().find(|(known, _, _)| *known == name);
-        found.map(|(_, gid, _)| gid).ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
+        found
+            .map(|(_, gid, _)| gid)
+            .ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
     }
 
     fn users(&self) -> impl Iterator<Item = User<'a>> {
@@ -138,7 +157,12 @@ impl<'a> UserDatabase<'a> {
             let uid = fields.nth(1)?.parse().ok()?;
             let gid = fields.next()?.parse().ok()?;
             let home = fields.nth(1).unwrap_or("");
-            Some(User { name, uid, gid, home })
+            Some(User {
+                name,
+                uid,
+                gid,
+                home,
+            })
         })
     }
 
@@ -153,7 +177,10 @@ impl<'a> UserDatabase<'a> {
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {
-    bytes.split(|b| *b == b'\n').filter_map(|line| str::from_utf8(line).ok()).map(str::trim_end)
+    bytes
+        .split(|b| *b == b'\n')
+        .filter_map(|line| str::from_utf8(line).ok())
+        .map(str::trim_end)
 }
 
 /// The number that a text is; `None` when it is a name.
@@ -172,7 +199,8 @@ mod tests {
     use super::*;
 
     const DATABASE: UserDatabase<'static> = UserDatabase {
-        passwd: b"root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nbroken\n",
+        passwd:
+            b"root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nbroken\n",
         group: b"root:x:0:\nwheel:x:10:root,alice\nalice:x:1001:\nstaff:x:50:bob,alice",
     };
 
@@ -193,10 +221,22 @@ mod tests {
         check_identity("1234", "1234:0 []");
         check_identity("1234:1234", "1234:1234 []");
         check_identity("alice:staff", "1000:50 []");
-        check_identity("mallory", "user `mallory` is not in the image's /etc/passwd");
-        check_identity("alice:nobody", "group `nobody` is not in the image's /etc/group");
-        check_identity("4294967296", "`4294967296` is not a user or group number: they end at 4294967294");
-        check_identity("4294967295", "`4294967295` is not a user or group number: they end at 4294967294");
+        check_identity(
+            "mallory",
+            "user `mallory` is not in the image's /etc/passwd",
+        );
+        check_identity(
+            "alice:nobody",
+            "group `nobody` is not in the image's /etc/group",
+        );
+        check_identity(
+            "4294967296",
+            "`4294967296` is not a user or group number: they end at 4294967294",
+        );
+        check_identity(
+            "4294967295",
+            "`4294967295` is not a user or group number: they end at 4294967294",
+        );
     }
 
     #[test]

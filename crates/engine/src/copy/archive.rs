@@ -7,13 +7,16 @@ use store::layer::{Archive, ArchiveError, ArchiveKind, EntryPath, Limits};
 use store::scratch::{Scratch, ScratchFile};
 
 use super::files::NodeKind;
-use super::place::{Content, Destination, PlaceError, PlannedKind, Placer};
+use super::place::{Content, Destination, PlaceError, Placer, PlannedKind};
 
 /// Why an archive could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
     #[error("the archive {path} cannot be unpacked")]
-    Archive { path: EntryPath, source: ArchiveError },
+    Archive {
+        path: EntryPath,
+        source: ArchiveError,
+    },
     #[error("the archive {path} cannot be unpacked")]
     Read { path: EntryPath, source: io::Error },
     #[error(transparent)]
@@ -37,12 +40,15 @@ impl Spools {
     pub(crate) fn unpack(
         &mut self,
         path: &EntryPath,
-        input: impl Read,
+        input: impl Read + Send,
         destination: &Destination,
         placer: &mut Placer<'_>,
         scratch: &Scratch,
     ) -> Result<bool, UnpackError> {
-        let refused = |source| UnpackError::Archive { path: path.clone(), source };
+        let refused = |source| UnpackError::Archive {
+            path: path.clone(),
+            source,
+        };
         let Some(mut archive) = Archive::open(input, Limits::default()).map_err(refused)? else {
             return Ok(false);
         };
@@ -54,12 +60,22 @@ impl Spools {
             let kind = match entry.kind {
                 ArchiveKind::Directory => PlannedKind::Directory,
                 ArchiveKind::File { size } => {
-                    let copied = io::copy(&mut archive, &mut spool)
-                        .map_err(|source| UnpackError::Read { path: path.clone(), source })?;
+                    let copied =
+                        io::copy(&mut archive, &mut spool).map_err(|source| UnpackError::Read {
+                            path: path.clone(),
+                            source,
+                        })?;
                     debug_assert_eq!(copied, size, "an archive gives the bytes that it declares");
-                    let content = Content::Spooled { spool: self.0.len(), offset };
+                    let content = Content::Spooled {
+                        spool: self.0.len(),
+                        offset,
+                    };
                     offset += copied;
-                    PlannedKind::File { size: copied, content, link: None }
+                    PlannedKind::File {
+                        size: copied,
+                        content,
+                        link: None,
+                    }
                 }
                 ArchiveKind::Symlink { target } => PlannedKind::Special(NodeKind::Symlink(target)),
                 ArchiveKind::HardLink { target } => PlannedKind::HardLink { target },
@@ -76,7 +92,10 @@ impl Spools {
                 placer.unpacked(&entry.path, entry.metadata, kind, destination)?;
             }
         }
-        spool.flush().map_err(|source| UnpackError::Read { path: path.clone(), source })?;
+        spool.flush().map_err(|source| UnpackError::Read {
+            path: path.clone(),
+            source,
+        })?;
         drop(spool);
         self.0.push(spool_file);
         Ok(true)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
 use dockerfile::ignore::{IgnoreFile, Verdict};
@@ -15,9 +15,8 @@ use store::stat_cache::StatCache;
 use super::files::{Files, FilesError, LinkGroup, Node, NodeKind};
 
 /// An open build context.
-pub struct Context {
+pub(crate) struct Context {
     root: Dir,
-    path: PathBuf,
     ignore: IgnoreFile,
     ignore_name: String,
     hashes: Mutex<StatCache>,
@@ -25,7 +24,7 @@ pub struct Context {
 
 /// Which line of an ignore file keeps a path out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exclusion {
+pub(crate) struct Exclusion {
     /// How the ignore file is called.
     pub file: String,
     /// From 1.
@@ -43,18 +42,18 @@ impl Context {
     /// # Errors
     ///
     /// When the directory cannot be opened.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         ignore: IgnoreFile,
         ignore_name: String,
         hashes: StatCache,
     ) -> io::Result<Self> {
-        Ok(Self { root: Dir::open(path)?, path: path.to_owned(), ignore, ignore_name, hashes: Mutex::new(hashes) })
-    }
-
-    /// Where it is on this machine.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self {
+            root: Dir::open(path)?,
+            ignore,
+            ignore_name,
+            hashes: Mutex::new(hashes),
+        })
     }
 
     /// Ends the use of the context: what is known of its files is kept for the
@@ -63,8 +62,11 @@ impl Context {
     /// # Errors
     ///
     /// The disk's.
-    pub fn close(self) -> Result<(), store::DiskError> {
-        self.hashes.into_inner().expect("no panics under this lock").save()
+    pub(crate) fn close(self) -> Result<(), store::DiskError> {
+        self.hashes
+            .into_inner()
+            .expect("no panics under this lock")
+            .save()
     }
 
     /// Opens a regular file of the context.
@@ -80,10 +82,15 @@ impl Context {
             return None;
         }
         let verdict = self.ignore.matches(path.as_bytes());
-        let (true, Some(line), Some(pattern)) = (verdict.ignored, verdict.line, verdict.pattern) else {
+        let (true, Some(line), Some(pattern)) = (verdict.ignored, verdict.line, verdict.pattern)
+        else {
             return None;
         };
-        Some(Exclusion { file: self.ignore_name.clone(), line, pattern: pattern.to_owned() })
+        Some(Exclusion {
+            file: self.ignore_name.clone(),
+            line,
+            pattern: pattern.to_owned(),
+        })
     }
 
     /// Names in the directory of `pattern` that somebody may have meant.
@@ -93,7 +100,10 @@ impl Context {
         };
         let parent = path.parent().unwrap_or_else(EntryPath::root);
         let names = self.list(&parent).unwrap_or_default();
-        names.into_iter().map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect()
+        names
+            .into_iter()
+            .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
+            .collect()
     }
 
     fn node(
@@ -104,10 +114,15 @@ impl Context {
         stat: &Stat,
         verdict: Verdict<'_>,
     ) -> Result<Option<Node>, FilesError> {
-        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let failed = |source| FilesError::Read {
+            path: path.clone(),
+            source,
+        };
         let mut shadow = false;
         if verdict.ignored {
-            if stat.kind != FileKind::Directory || !self.ignore.may_contain_included(path.as_bytes(), verdict) {
+            if stat.kind != FileKind::Directory
+                || !self.ignore.may_contain_included(path.as_bytes(), verdict)
+            {
                 return Ok(None);
             }
             shadow = true;
@@ -120,10 +135,14 @@ impl Context {
                 stamp: Some(*stat),
             },
             FileKind::Symlink => NodeKind::Symlink(directory.read_link(name).map_err(failed)?),
-            FileKind::CharacterDevice => {
-                NodeKind::CharacterDevice { major: stat.major, minor: stat.minor }
-            }
-            FileKind::BlockDevice => NodeKind::BlockDevice { major: stat.major, minor: stat.minor },
+            FileKind::CharacterDevice => NodeKind::CharacterDevice {
+                major: stat.major,
+                minor: stat.minor,
+            },
+            FileKind::BlockDevice => NodeKind::BlockDevice {
+                major: stat.major,
+                minor: stat.minor,
+            },
             FileKind::Fifo => NodeKind::Fifo,
             FileKind::Socket => NodeKind::Socket,
             FileKind::Unknown => return Err(failed(io::Error::other("it is of no known kind"))),
@@ -138,20 +157,40 @@ impl Context {
         }
         // A checkout's times are accidents: what comes from a context has the build's epoch,
         // which is the latest time that anything in a layer may have.
-        let metadata = Metadata { mode: stat.mode, uid: 0, gid: 0, mtime: i64::MAX, xattrs: attributes };
-        Ok(Some(Node { kind, metadata, shadow }))
+        let metadata = Metadata {
+            mode: stat.mode,
+            uid: 0,
+            gid: 0,
+            mtime: i64::MAX,
+            xattrs: attributes,
+        };
+        Ok(Some(Node {
+            kind,
+            metadata,
+            shadow,
+        }))
     }
 }
 
 impl Files for Context {
     fn lookup(&self, path: &EntryPath) -> Result<Option<Node>, FilesError> {
         let absent = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
         };
-        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let failed = |source| FilesError::Read {
+            path: path.clone(),
+            source,
+        };
         let Some(parent) = path.parent() else {
             let metadata = Metadata::root_owned(0o755, i64::MAX);
-            return Ok(Some(Node { kind: NodeKind::Directory, metadata, shadow: false }));
+            return Ok(Some(Node {
+                kind: NodeKind::Directory,
+                metadata,
+                shadow: false,
+            }));
         };
         let directory = match self.root.open_dir(parent.as_bytes()) {
             Err(error) if absent(&error) => return Ok(None),
@@ -161,11 +200,20 @@ impl Files for Context {
             Err(error) if absent(&error) => return Ok(None),
             other => other.map_err(failed)?,
         };
-        self.node(&directory, path.name(), path, &stat, self.ignore.matches(path.as_bytes()))
+        self.node(
+            &directory,
+            path.name(),
+            path,
+            &stat,
+            self.ignore.matches(path.as_bytes()),
+        )
     }
 
     fn list(&self, path: &EntryPath) -> Result<Vec<(Box<[u8]>, Node)>, FilesError> {
-        let failed = |source| FilesError::Read { path: path.clone(), source };
+        let failed = |source| FilesError::Read {
+            path: path.clone(),
+            source,
+        };
         let directory = self.root.open_dir(path.as_bytes()).map_err(failed)?;
         let mut names = directory.read_dir().map_err(failed)?;
         names.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
@@ -178,9 +226,10 @@ impl Files for Context {
             if verdict.ignored && !matches!(entry.kind, FileKind::Directory | FileKind::Unknown) {
                 continue;
             }
-            let stat = directory
-                .stat(name)
-                .map_err(|source| FilesError::Read { path: child.clone(), source })?;
+            let stat = directory.stat(name).map_err(|source| FilesError::Read {
+                path: child.clone(),
+                source,
+            })?;
             if let Some(node) = self.node(&directory, name, &child, &stat, verdict)? {
                 nodes.push((name.into(), node));
             }
@@ -189,11 +238,22 @@ impl Files for Context {
     }
 
     fn content(&self, path: &EntryPath, node: &Node) -> Result<ContentHash, FilesError> {
-        let failed = |source| FilesError::Read { path: path.clone(), source };
-        let NodeKind::File { stamp: Some(stamp), .. } = &node.kind else {
+        let failed = |source| FilesError::Read {
+            path: path.clone(),
+            source,
+        };
+        let NodeKind::File {
+            stamp: Some(stamp), ..
+        } = &node.kind
+        else {
             return Err(failed(io::Error::other("it is not a regular file")));
         };
-        if let Some(known) = self.hashes.lock().expect("no panics under this lock").get(stamp) {
+        if let Some(known) = self
+            .hashes
+            .lock()
+            .expect("no panics under this lock")
+            .get(stamp)
+        {
             return Ok(known);
         }
         let mut file = self.open_file(path).map_err(failed)?;
@@ -201,16 +261,21 @@ impl Files for Context {
         thread_local! {
             static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BYTES]);
         }
-        BUFFER.with_borrow_mut(|buffer| loop {
-            match file.read(buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => hash.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error)),
+        BUFFER.with_borrow_mut(|buffer| {
+            loop {
+                match file.read(buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => hash.update(&buffer[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(failed(error)),
+                }
             }
         })?;
         let content = ContentHash(hash.finish_sha256());
-        self.hashes.lock().expect("no panics under this lock").put(stamp, content);
+        self.hashes
+            .lock()
+            .expect("no panics under this lock")
+            .put(stamp, content);
         Ok(content)
     }
 }

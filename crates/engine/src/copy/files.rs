@@ -3,13 +3,12 @@
 
 use std::io;
 
-use oci::Digest;
 use store::dir::Stat;
 use store::layer::{ContentHash, EntryPath, Metadata};
 
 /// Something in a source.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// What it is.
     pub kind: NodeKind,
     /// Owner, permissions, time, attributes, as they are to be copied: context
@@ -21,7 +20,7 @@ pub struct Node {
 
 /// What a node of a source is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeKind {
+pub(crate) enum NodeKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -58,7 +57,7 @@ pub enum NodeKind {
 
 /// Names one file among those with several names in one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LinkGroup {
+pub(crate) enum LinkGroup {
     /// A file of this machine, by device and inode.
     Inode(u64, u64),
     /// A file of a tree, by the node that has the content.
@@ -67,7 +66,7 @@ pub enum LinkGroup {
 
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FilesError {
+pub(crate) enum FilesError {
     /// The operating system said no.
     #[error("could not read {path}")]
     Read {
@@ -88,7 +87,7 @@ pub enum FilesError {
 }
 
 /// A source of files.
-pub trait Files {
+pub(crate) trait Files {
     /// What stands at `path`; a link in the last place is not followed, and
     /// there are no links before it.
     ///
@@ -118,8 +117,12 @@ const LINKS_MAX: usize = 40;
 /// Follows every symbolic link of a path inside the source's root: absolute
 /// targets start at that root and `..` stops there. `None` when it leads
 /// nowhere.
-pub(crate) fn follow(files: &dyn Files, path: &EntryPath) -> Result<Option<(EntryPath, Node)>, FilesError> {
-    let mut pending: Vec<Box<[u8]>> = path.components().rev().map(Into::into).collect();
+pub(crate) fn follow(
+    files: &dyn Files,
+    path: &EntryPath,
+) -> Result<Option<(EntryPath, Node)>, FilesError> {
+    let mut pending: Vec<Box<[u8]>> = path.components().map(Into::into).collect();
+    pending.reverse();
     let mut at = EntryPath::root();
     let mut links = 0;
     let mut node = files.lookup(&at)?;
@@ -133,14 +136,23 @@ pub(crate) fn follow(files: &dyn Files, path: &EntryPath) -> Result<Option<(Entr
             }
             _ => {}
         }
-        if !matches!(node, Some(Node { kind: NodeKind::Directory, .. })) {
+        if !matches!(
+            node,
+            Some(Node {
+                kind: NodeKind::Directory,
+                ..
+            })
+        ) {
             return Ok(None);
         }
         let next = at.join(&component)?;
         node = files.lookup(&next)?;
         match &node {
             None => return Ok(None),
-            Some(Node { kind: NodeKind::Symlink(target), .. }) => {
+            Some(Node {
+                kind: NodeKind::Symlink(target),
+                ..
+            }) => {
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(FilesError::Loop { path: path.clone() });
@@ -169,7 +181,13 @@ pub(crate) fn describe(
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    let Metadata { mode, uid, gid, mtime: _, xattrs } = &node.metadata;
+    let Metadata {
+        mode,
+        uid,
+        gid,
+        mtime: _,
+        xattrs,
+    } = &node.metadata;
     word(&mode.to_le_bytes());
     word(&uid.to_le_bytes());
     word(&gid.to_le_bytes());
@@ -180,7 +198,11 @@ pub(crate) fn describe(
     }
     match &node.kind {
         NodeKind::Directory => word(b"directory"),
-        NodeKind::File { size, link: _, stamp: _ } => {
+        NodeKind::File {
+            size,
+            link: _,
+            stamp: _,
+        } => {
             word(b"file");
             word(&size.to_le_bytes());
             word(&files.content(path, node)?.0);
@@ -203,9 +225,4 @@ pub(crate) fn describe(
         NodeKind::Socket => word(b"socket"),
     }
     Ok(())
-}
-
-/// The digest of an empty selection, for sources that select nothing.
-pub(crate) fn nothing() -> Digest {
-    Digest::of(b"")
 }

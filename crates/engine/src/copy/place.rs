@@ -11,7 +11,7 @@ use super::select::Match;
 
 /// One entry of a layer to be, and where its content comes from.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// Where it goes.
     pub path: EntryPath,
     /// Owner, permissions, time, attributes.
@@ -22,7 +22,7 @@ pub struct Planned {
 
 /// What a planned entry is.
 #[derive(Clone, Debug)]
-pub enum PlannedKind {
+pub(crate) enum PlannedKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -45,7 +45,7 @@ pub enum PlannedKind {
 
 /// Where a file's content is.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// A file of the source with this number.
     Source {
         /// Which source of the step.
@@ -68,9 +68,11 @@ pub enum Content {
 
 /// Why files cannot go where they are told to.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub(crate) enum PlaceError {
     /// Several files, and one name for them (spec row C8).
-    #[error("{count} files are copied to `{destination}`: a destination for several must be a directory and end with `/`")]
+    #[error(
+        "{count} files are copied to `{destination}`: a destination for several must be a directory and end with `/`"
+    )]
     NotADirectory {
         /// How many.
         count: usize,
@@ -130,11 +132,21 @@ impl<'a> Placer<'a> {
         mode: Option<&'a ModeChange>,
         epoch: i64,
     ) -> Self {
-        Self { lower, owner, mode, epoch, planned: Vec::new() }
+        Self {
+            lower,
+            owner,
+            mode,
+            epoch,
+            planned: Vec::new(),
+        }
     }
 
     /// Follows the links of a destination inside the image (spec row C14).
-    pub(crate) fn destination(&self, path: &str, directory: bool) -> Result<Destination, PlaceError> {
+    pub(crate) fn destination(
+        &self,
+        path: &str,
+        directory: bool,
+    ) -> Result<Destination, PlaceError> {
         let resolved = self
             .lower
             .resolve(path.as_bytes(), Follow::All)
@@ -193,7 +205,11 @@ impl<'a> Placer<'a> {
             content: Content::Inline(content.as_bytes().to_vec()),
             link: None,
         };
-        self.planned.push(Planned { path, metadata, kind });
+        self.planned.push(Planned {
+            path,
+            metadata,
+            kind,
+        });
         Ok(())
     }
 
@@ -223,12 +239,16 @@ impl<'a> Placer<'a> {
             _ => wanted,
         };
         let kind = match kind {
-            PlannedKind::HardLink { target } => {
-                PlannedKind::HardLink { target: join(&destination.path, &target)? }
-            }
+            PlannedKind::HardLink { target } => PlannedKind::HardLink {
+                target: join(&destination.path, &target)?,
+            },
             other => other,
         };
-        self.planned.push(Planned { path, metadata, kind });
+        self.planned.push(Planned {
+            path,
+            metadata,
+            kind,
+        });
         Ok(())
     }
 
@@ -247,7 +267,11 @@ impl<'a> Placer<'a> {
             None if path.is_root() => {}
             None => {
                 let metadata = self.created();
-                self.planned.push(Planned { path: path.clone(), metadata, kind: PlannedKind::Directory });
+                self.planned.push(Planned {
+                    path: path.clone(),
+                    metadata,
+                    kind: PlannedKind::Directory,
+                });
             }
         }
         Ok(())
@@ -268,14 +292,26 @@ impl<'a> Placer<'a> {
         metadata.mtime = metadata.mtime.min(self.epoch);
         let kind = match &node.kind {
             NodeKind::Directory => PlannedKind::Directory,
-            NodeKind::File { size, link, stamp: _ } => PlannedKind::File {
+            NodeKind::File {
+                size,
+                link,
+                stamp: _,
+            } => PlannedKind::File {
                 size: *size,
-                content: Content::Source { source, path: from.clone(), node: Box::new(node.clone()) },
+                content: Content::Source {
+                    source,
+                    path: from.clone(),
+                    node: Box::new(node.clone()),
+                },
                 link: link.map(|group| (source, group)),
             },
             other => PlannedKind::Special(other.clone()),
         };
-        self.planned.push(Planned { path, metadata, kind });
+        self.planned.push(Planned {
+            path,
+            metadata,
+            kind,
+        });
     }
 
     fn changed(&self, mut metadata: Metadata, is_directory: bool) -> Metadata {
@@ -302,7 +338,11 @@ impl<'a> Placer<'a> {
         for planned in std::mem::take(&mut self.planned) {
             match entries.last_mut() {
                 Some(last) if last.path == planned.path => {
-                    refuse_conflict(&planned.path, is_directory(&last.kind), is_directory(&planned.kind))?;
+                    refuse_conflict(
+                        &planned.path,
+                        is_directory(&last.kind),
+                        is_directory(&planned.kind),
+                    )?;
                     *last = planned;
                 }
                 _ => entries.push(planned),
@@ -318,8 +358,12 @@ impl<'a> Placer<'a> {
     /// metadata that it has below: readers that unpack layers one by one would
     /// otherwise make it root's with mode 0755.
     fn add_ancestors(&mut self) {
-        let mut known: std::collections::HashSet<EntryPath> =
-            self.planned.iter().filter(|p| is_directory(&p.kind)).map(|p| p.path.clone()).collect();
+        let mut known: std::collections::HashSet<EntryPath> = self
+            .planned
+            .iter()
+            .filter(|p| is_directory(&p.kind))
+            .map(|p| p.path.clone())
+            .collect();
         let mut missing = Vec::new();
         let mut last: Option<EntryPath> = None;
         for planned in &self.planned {
@@ -338,7 +382,11 @@ impl<'a> Placer<'a> {
                     None => self.created(),
                 };
                 above = path.parent();
-                missing.push(Planned { path, metadata, kind: PlannedKind::Directory });
+                missing.push(Planned {
+                    path,
+                    metadata,
+                    kind: PlannedKind::Directory,
+                });
             }
         }
         // In front: where an instruction names the directory itself, that entry wins.
@@ -375,7 +423,11 @@ impl<'a> Placer<'a> {
             fresh = None;
             match self.lower.lookup(&entry.path) {
                 Some(node) => {
-                    refuse_conflict(&entry.path, is_tree_directory(node), is_directory(&entry.kind))?;
+                    refuse_conflict(
+                        &entry.path,
+                        is_tree_directory(node),
+                        is_directory(&entry.kind),
+                    )?;
                 }
                 None if is_directory(&entry.kind) => fresh = Some(&entry.path),
                 None => {}
@@ -386,21 +438,36 @@ impl<'a> Placer<'a> {
 }
 
 /// Whether several files would go to one name (spec row C8).
-pub(crate) fn refuse_several(count: usize, destination: &Destination, slash: bool) -> Result<(), PlaceError> {
+pub(crate) fn refuse_several(
+    count: usize,
+    destination: &Destination,
+    slash: bool,
+) -> Result<(), PlaceError> {
     if count > 1 && !slash {
-        return Err(PlaceError::NotADirectory { count, destination: destination.shown.clone() });
+        return Err(PlaceError::NotADirectory {
+            count,
+            destination: destination.shown.clone(),
+        });
     }
     Ok(())
 }
 
-fn refuse_conflict(path: &EntryPath, old_is_directory: bool, new_is_directory: bool) -> Result<(), PlaceError> {
+fn refuse_conflict(
+    path: &EntryPath,
+    old_is_directory: bool,
+    new_is_directory: bool,
+) -> Result<(), PlaceError> {
     match (old_is_directory, new_is_directory) {
-        (true, false) => {
-            Err(PlaceError::Conflict { path: path.clone(), old: "the directory", new: "a file" })
-        }
-        (false, true) => {
-            Err(PlaceError::Conflict { path: path.clone(), old: "the file", new: "a directory" })
-        }
+        (true, false) => Err(PlaceError::Conflict {
+            path: path.clone(),
+            old: "the directory",
+            new: "a file",
+        }),
+        (false, true) => Err(PlaceError::Conflict {
+            path: path.clone(),
+            old: "the file",
+            new: "a directory",
+        }),
         (true, true) | (false, false) => Ok(()),
     }
 }
@@ -410,9 +477,16 @@ fn refuse_conflict(path: &EntryPath, old_is_directory: bool, new_is_directory: b
 fn link(entries: &mut [Planned]) -> Result<(), PlaceError> {
     let mut first: HashMap<(usize, LinkGroup), EntryPath> = HashMap::new();
     for entry in &mut *entries {
-        if let PlannedKind::File { link: Some(group), .. } = &entry.kind {
+        if let PlannedKind::File {
+            link: Some(group), ..
+        } = &entry.kind
+        {
             match first.get(group) {
-                Some(target) => entry.kind = PlannedKind::HardLink { target: target.clone() },
+                Some(target) => {
+                    entry.kind = PlannedKind::HardLink {
+                        target: target.clone(),
+                    }
+                }
                 None => {
                     first.insert(*group, entry.path.clone());
                 }
@@ -422,7 +496,10 @@ fn link(entries: &mut [Planned]) -> Result<(), PlaceError> {
     let mut names_of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for link in 0..entries.len() {
         if matches!(entries[link].kind, PlannedKind::HardLink { .. }) {
-            names_of.entry(linked_file(entries, link)?).or_default().push(link);
+            names_of
+                .entry(linked_file(entries, link)?)
+                .or_default()
+                .push(link);
         }
     }
     for (file, mut names) in names_of {
@@ -435,7 +512,9 @@ fn link(entries: &mut [Planned]) -> Result<(), PlaceError> {
         }
         let target = entries[first].path.clone();
         for other in &names[1..] {
-            entries[*other].kind = PlannedKind::HardLink { target: target.clone() };
+            entries[*other].kind = PlannedKind::HardLink {
+                target: target.clone(),
+            };
         }
     }
     Ok(())
@@ -450,7 +529,10 @@ fn linked_file(entries: &[Planned], link: usize) -> Result<usize, PlaceError> {
         };
         at = entries
             .binary_search_by(|entry| entry.path.cmp(target))
-            .map_err(|_| PlaceError::HardLink { path: entries[link].path.clone(), target: target.clone() })?;
+            .map_err(|_| PlaceError::HardLink {
+                path: entries[link].path.clone(),
+                target: target.clone(),
+            })?;
     }
     Err(PlaceError::Loop(entries[link].path.to_string()))
 }
@@ -464,7 +546,11 @@ fn is_directory(kind: &PlannedKind) -> bool {
 }
 
 fn join(directory: &EntryPath, relative: &EntryPath) -> Result<EntryPath, store::layer::PathError> {
-    if relative.is_root() { Ok(directory.clone()) } else { directory.join(relative.as_bytes()) }
+    if relative.is_root() {
+        Ok(directory.clone())
+    } else {
+        directory.join(relative.as_bytes())
+    }
 }
 
 /// A path with `..` stopped at the root.

@@ -8,7 +8,7 @@ use super::files::{self, Files, FilesError, Node, NodeKind};
 
 /// One match of a source pattern: a file, or a directory with what is in it.
 #[derive(Clone, Debug)]
-pub struct Match {
+pub(crate) struct Match {
     /// The last component of the path that matched: the name that a file gets
     /// in a directory.
     pub name: Box<[u8]>,
@@ -23,7 +23,7 @@ pub struct Match {
 
 /// Something below a matched directory.
 #[derive(Clone, Debug)]
-pub struct Below {
+pub(crate) struct Below {
     /// Relative to the matched directory.
     pub relative: EntryPath,
     /// In the source.
@@ -34,14 +34,14 @@ pub struct Below {
 
 /// What a list of patterns selects.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// In order of the patterns, and of names where a wildcard matched several.
     pub matches: Vec<Match>,
 }
 
 /// Why a pattern selects nothing that can be copied.
 #[derive(Debug, thiserror::Error)]
-pub enum SelectError {
+pub(crate) enum SelectError {
     /// A path without wildcards that does not exist (spec row C11).
     #[error("`{pattern}` was not found")]
     NotFound {
@@ -64,8 +64,10 @@ pub enum SelectError {
 /// Finds what `pattern` selects. A wildcard that matches nothing selects
 /// nothing; a literal path that is not there is an error.
 pub(crate) fn select(source: &dyn Files, pattern: &str) -> Result<Vec<Match>, SelectError> {
-    let parsed = GlobPath::parse(pattern)
-        .map_err(|error| SelectError::Pattern { pattern: pattern.to_owned(), reason: error.to_string() })?;
+    let parsed = GlobPath::parse(pattern).map_err(|error| SelectError::Pattern {
+        pattern: pattern.to_owned(),
+        reason: error.to_string(),
+    })?;
     let components = clamp(parsed.components);
     let names: Option<Vec<&str>> = components
         .iter()
@@ -79,11 +81,15 @@ pub(crate) fn select(source: &dyn Files, pattern: &str) -> Result<Vec<Match>, Se
         Some(names) => {
             let path = EntryPath::parse(names.join("/").as_bytes()).map_err(FilesError::from)?;
             let Some((real, node)) = files::follow(source, &path)? else {
-                return Err(SelectError::NotFound { pattern: pattern.to_owned() });
+                return Err(SelectError::NotFound {
+                    pattern: pattern.to_owned(),
+                });
             };
             let found = fill(source, path.name().into(), real, node)?;
             if found.node.shadow && found.below.is_empty() {
-                return Err(SelectError::NotFound { pattern: pattern.to_owned() });
+                return Err(SelectError::NotFound {
+                    pattern: pattern.to_owned(),
+                });
             }
             matches.push(found);
         }
@@ -106,7 +112,10 @@ fn expand(
     let candidates: Vec<Box<[u8]>> = match first {
         Component::Pattern(glob) => {
             let names = source.list(directory)?.into_iter();
-            names.filter(|(name, _)| glob.matches(name)).map(|(name, _)| name).collect()
+            names
+                .filter(|(name, _)| glob.matches(name))
+                .map(|(name, _)| name)
+                .collect()
         }
         Component::Name(name) => vec![name.as_bytes().into()],
     };
@@ -129,18 +138,32 @@ fn expand(
     Ok(())
 }
 
-fn fill(source: &dyn Files, name: Box<[u8]>, path: EntryPath, node: Node) -> Result<Match, SelectError> {
+fn fill(
+    source: &dyn Files,
+    name: Box<[u8]>,
+    path: EntryPath,
+    node: Node,
+) -> Result<Match, SelectError> {
     let mut below = Vec::new();
     if node.kind == NodeKind::Directory {
         walk(source, &path, &mut below)?;
     }
-    Ok(Match { name, path, node, below })
+    Ok(Match {
+        name,
+        path,
+        node,
+        below,
+    })
 }
 
 /// Lists everything below a directory. A loop with its own stack: the depth of
 /// a tree is not ours to trust.
 fn walk(source: &dyn Files, top: &EntryPath, below: &mut Vec<Below>) -> Result<(), SelectError> {
-    let prefix = if top.is_root() { 0 } else { top.as_bytes().len() + 1 };
+    let prefix = if top.is_root() {
+        0
+    } else {
+        top.as_bytes().len() + 1
+    };
     let mut levels = vec![(None, source.list(top)?.into_iter(), top.clone())];
     while let Some((opened, names, directory)) = levels.last_mut() {
         let Some((name, node)) = names.next() else {
@@ -155,8 +178,13 @@ fn walk(source: &dyn Files, top: &EntryPath, below: &mut Vec<Below>) -> Result<(
         };
         let path = directory.join(&name).map_err(FilesError::from)?;
         let relative = EntryPath::parse(&path.as_bytes()[prefix..]).map_err(FilesError::from)?;
-        let descend = (node.kind == NodeKind::Directory).then(|| node.shadow.then_some(below.len()));
-        below.push(Below { relative, path: path.clone(), node });
+        let descend =
+            (node.kind == NodeKind::Directory).then(|| node.shadow.then_some(below.len()));
+        below.push(Below {
+            relative,
+            path: path.clone(),
+            node,
+        });
         if let Some(opened) = descend {
             levels.push((opened, source.list(&path)?.into_iter(), path));
         }

@@ -28,26 +28,48 @@ impl StageFiles {
 fn node(found: TreeNode<'_>) -> Node {
     let kind = match found.kind() {
         EntryKind::Directory => NodeKind::Directory,
-        EntryKind::File { size, .. } => NodeKind::File { size: *size, link: group(found), stamp: None },
-        EntryKind::HardLink { .. } => match found.content().map(|content| (content, content.kind())) {
-            Some((content, EntryKind::File { size, .. })) => {
-                NodeKind::File { size: *size, link: group(content), stamp: None }
-            }
-            _ => NodeKind::File { size: 0, link: None, stamp: None },
+        EntryKind::File { size, .. } => NodeKind::File {
+            size: *size,
+            link: group(found),
+            stamp: None,
         },
-        EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
-        EntryKind::CharacterDevice { major, minor } => {
-            NodeKind::CharacterDevice { major: *major, minor: *minor }
+        EntryKind::HardLink { .. } => {
+            match found.content().map(|content| (content, content.kind())) {
+                Some((content, EntryKind::File { size, .. })) => NodeKind::File {
+                    size: *size,
+                    link: group(content),
+                    stamp: None,
+                },
+                _ => NodeKind::File {
+                    size: 0,
+                    link: None,
+                    stamp: None,
+                },
+            }
         }
-        EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice { major: *major, minor: *minor },
+        EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
+        EntryKind::CharacterDevice { major, minor } => NodeKind::CharacterDevice {
+            major: *major,
+            minor: *minor,
+        },
+        EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice {
+            major: *major,
+            minor: *minor,
+        },
         EntryKind::Fifo => NodeKind::Fifo,
         EntryKind::Whiteout | EntryKind::Opaque => {
             unreachable!("marks have done their work when a tree exists")
         }
     };
     let mut metadata = found.metadata().clone();
-    metadata.xattrs.retain(|name, _| &**name == b"security.capability");
-    Node { kind, metadata, shadow: false }
+    metadata
+        .xattrs
+        .retain(|name, _| &**name == b"security.capability");
+    Node {
+        kind,
+        metadata,
+        shadow: false,
+    }
 }
 
 /// All names of one file have the node of its content in common. A file with
@@ -65,11 +87,19 @@ impl Files for StageFiles {
         let Some(found) = self.tree.lookup(directory) else {
             return Ok(Vec::new());
         };
-        Ok(found.children().map(|child| (child.name().into(), node(child))).collect())
+        Ok(found
+            .children()
+            .map(|child| (child.name().into(), node(child)))
+            .collect())
     }
 
     fn content(&self, path: &EntryPath, _: &Node) -> Result<ContentHash, FilesError> {
-        match self.tree.lookup(path).and_then(TreeNode::content).map(TreeNode::kind) {
+        match self
+            .tree
+            .lookup(path)
+            .and_then(TreeNode::content)
+            .map(TreeNode::kind)
+        {
             Some(EntryKind::File { content, .. }) => Ok(*content),
             _ => Err(FilesError::Read {
                 path: path.clone(),

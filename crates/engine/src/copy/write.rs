@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use store::Store;
 use store::layer::{
-    ContentHash, Entry, EntryKind, EntryPath, Layer, LayerError, LayerOptions, LayerWriter, PathError,
+    ContentHash, Entry, EntryKind, EntryPath, Layer, LayerError, LayerOptions, LayerWriter,
+    PathError,
 };
 
 use super::archive::Spools;
@@ -22,7 +23,10 @@ pub(crate) enum OpenSource<'a> {
     Context(&'a Context),
     /// A stage: its tree, and the directories of those of its layers that hold
     /// content we need, by position.
-    Stage { files: StageFiles, layers: Vec<Option<Dir>> },
+    Stage {
+        files: StageFiles,
+        layers: Vec<Option<Dir>>,
+    },
     /// A text in the Dockerfile, which has no files.
     Inline,
 }
@@ -53,7 +57,12 @@ pub(crate) fn write(
     spools: &Spools,
 ) -> Result<Layer, WriteError> {
     let mut writer = LayerWriter::create(store, options)?;
-    for Planned { path, metadata, kind } in planned {
+    for Planned {
+        path,
+        metadata,
+        kind,
+    } in planned
+    {
         let kind = match kind {
             PlannedKind::File { size, content, .. } => {
                 match content {
@@ -61,10 +70,18 @@ pub(crate) fn write(
                         writer.add_file(path, metadata, size, None, &mut bytes.as_slice())?;
                     }
                     Content::Spooled { spool, offset } => {
-                        let mut range = Range { file: spools.file(spool), offset, left: size };
+                        let mut range = Range {
+                            file: spools.file(spool),
+                            offset,
+                            left: size,
+                        };
                         writer.add_file(path, metadata, size, None, &mut range)?;
                     }
-                    Content::Source { source, path: from, node } => {
+                    Content::Source {
+                        source,
+                        path: from,
+                        node,
+                    } => {
                         let (mut file, expected) = open(&sources[source], &from, &node)?;
                         let written = writer.add_file(path, metadata, size, None, &mut file)?;
                         if written != expected {
@@ -89,23 +106,37 @@ pub(crate) fn write(
                 unreachable!("directories and files have plans of their own")
             }
         };
-        writer.add(Entry { path, kind, metadata })?;
+        writer.add(Entry {
+            path,
+            kind,
+            metadata,
+        })?;
     }
     Ok(writer.finish()?)
 }
 
 /// Opens a file of a source, and says what its content must turn out to be.
-fn open(source: &OpenSource<'_>, path: &EntryPath, node: &Node) -> Result<(File, ContentHash), WriteError> {
-    let failed = |source| WriteError::Read { path: path.clone(), source };
+fn open(
+    source: &OpenSource<'_>,
+    path: &EntryPath,
+    node: &Node,
+) -> Result<(File, ContentHash), WriteError> {
+    let failed = |source| WriteError::Read {
+        path: path.clone(),
+        source,
+    };
     match source {
-        OpenSource::Context(context) => {
-            Ok((context.open_file(path).map_err(failed)?, context.content(path, node)?))
-        }
+        OpenSource::Context(context) => Ok((
+            context.open_file(path).map_err(failed)?,
+            context.content(path, node)?,
+        )),
         OpenSource::Stage { files, layers } => {
-            let (layer, place) = files
-                .place_of_content(path)
-                .ok_or_else(|| failed(io::Error::other("a hard link in the image leads nowhere")))?;
-            let directory = layers[layer].as_ref().expect("layers with needed content are open");
+            let (layer, place) = files.place_of_content(path).ok_or_else(|| {
+                failed(io::Error::other("a hard link in the image leads nowhere"))
+            })?;
+            let directory = layers[layer]
+                .as_ref()
+                .expect("layers with needed content are open");
             let file = directory.open_file(place.as_bytes()).map_err(failed)?;
             Ok((file, files.content(path, node)?))
         }
@@ -122,7 +153,9 @@ struct Range<'f> {
 
 impl Read for Range<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let count = self.file.read_at(&mut buffer[..wanted], self.offset)?;
         self.offset += count as u64;
         self.left -= count as u64;

@@ -42,11 +42,13 @@ pub(crate) async fn export(
             Output::Registry => {}
             Output::Image => {
                 for tag in &request.tags {
-                    ports
-                        .store
-                        .images()
-                        .set(&tag.to_string(), &image.manifest.descriptor(MediaType::OciManifest));
-                    exported.outputs.push(OutputReport::Stored { reference: tag.clone() });
+                    ports.store.images().set(
+                        &tag.to_string(),
+                        &image.manifest.descriptor(MediaType::OciManifest),
+                    );
+                    exported.outputs.push(OutputReport::Stored {
+                        reference: tag.clone(),
+                    });
                 }
             }
             Output::Oci { .. }
@@ -59,7 +61,10 @@ pub(crate) async fn export(
         }
     }
     if let Some(uploads) = uploads {
-        let (outputs, traffic) = uploads.publish(image, &request.tags).await.map_err(unpublished)?;
+        let (outputs, traffic) = uploads
+            .publish(image, &request.tags)
+            .await
+            .map_err(unpublished)?;
         exported.outputs.extend(outputs);
         exported.traffic = traffic;
     }
@@ -68,8 +73,16 @@ pub(crate) async fn export(
 
 fn unpublished(error: PublishError) -> BuildError {
     let hint = match &error {
-        PublishError::Blob { source, .. } | PublishError::Manifest { source, .. } => source.advice(),
-        PublishError::Lost(_) => Some("build the image again, with --no-cache if need be".to_owned()),
+        PublishError::Blob { source, .. } | PublishError::Manifest { source, .. } => {
+            source.advice()
+        }
+        PublishError::Lost(_) => {
+            Some("build the image again, with --no-cache if need be".to_owned())
+        }
     };
-    BuildError::Failed { message: "could not publish the image".to_owned(), hint, source: Some(error.into()) }
+    BuildError::Failed {
+        message: "could not publish the image".to_owned(),
+        hint,
+        source: Some(error.into()),
+    }
 }

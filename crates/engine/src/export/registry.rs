@@ -98,8 +98,16 @@ impl Uploads {
         }
     }
 
-    fn start_in(&mut self, repository: &Repository, blob: Descriptor, content: Option<bytes::Bytes>) {
-        if !self.started.insert((repository.clone(), blob.digest.clone())) {
+    fn start_in(
+        &mut self,
+        repository: &Repository,
+        blob: Descriptor,
+        content: Option<bytes::Bytes>,
+    ) {
+        if !self
+            .started
+            .insert((repository.clone(), blob.digest.clone()))
+        {
             return;
         }
         let mut upload = Upload {
@@ -113,7 +121,10 @@ impl Uploads {
         };
         let turns = Arc::clone(&self.turns);
         self.tasks.spawn(async move {
-            let _turn = turns.acquire_owned().await.expect("the semaphore is never closed");
+            let _turn = turns
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
             upload.run().await
         });
     }
@@ -149,7 +160,10 @@ impl Uploads {
             if !unchanged {
                 moving.push(tag);
             }
-            outputs.push(OutputReport::Published { reference: tag.clone(), unchanged });
+            outputs.push(OutputReport::Published {
+                reference: tag.clone(),
+                unchanged,
+            });
         }
         let mut repositories: Vec<Repository> = Vec::new();
         for tag in &moving {
@@ -182,9 +196,17 @@ impl Uploads {
                 .map_err(failed(tag))?;
         }
         for output in &outputs {
-            if let OutputReport::Published { reference, unchanged } = output {
+            if let OutputReport::Published {
+                reference,
+                unchanged,
+            } = output
+            {
                 let (reference, unchanged) = (reference.clone(), *unchanged);
-                self.reporter.report(Event::Published { reference, digest: digest.clone(), unchanged });
+                self.reporter.report(Event::Published {
+                    reference,
+                    digest: digest.clone(),
+                    unchanged,
+                });
             }
         }
         Ok((outputs, self.done))
@@ -192,12 +214,18 @@ impl Uploads {
 
     /// A registry that has forgotten a blob since it said that it has it says so
     /// here; then all are brought there once more.
-    async fn put_by_digest(&mut self, repository: &Repository, image: &Image) -> Result<(), PublishError> {
+    async fn put_by_digest(
+        &mut self,
+        repository: &Repository,
+        image: &Image,
+    ) -> Result<(), PublishError> {
         let selector = Selector::Digest(image.manifest.digest().clone());
         let reference = repository.at_digest(image.manifest.digest().clone());
         let bytes = image.manifest.bytes();
-        let first =
-            self.client.push_manifest(repository, &selector, &MediaType::OciManifest, bytes).await;
+        let first = self
+            .client
+            .push_manifest(repository, &selector, &MediaType::OciManifest, bytes)
+            .await;
         let source = match first {
             Ok(_) => return Ok(()),
             Err(error) => error,
@@ -210,7 +238,11 @@ impl Uploads {
             self.start_in(repository, layer.blob.clone(), None);
         }
         let config = image.config.descriptor(MediaType::OciConfig);
-        self.start_in(repository, config, Some(bytes::Bytes::copy_from_slice(image.config.bytes())));
+        self.start_in(
+            repository,
+            config,
+            Some(bytes::Bytes::copy_from_slice(image.config.bytes())),
+        );
         self.wait().await?;
         self.client
             .push_manifest(repository, &selector, &MediaType::OciManifest, bytes)
@@ -233,15 +265,27 @@ struct Upload {
 
 impl Upload {
     async fn run(&mut self) -> Result<Pushed, PublishError> {
-        let mount_from =
-            self.origin.iter().filter(|origin| origin.same_registry(&self.repository)).cloned().collect();
-        let progress = self.content.is_none().then(|| transfer(&self.reporter, Direction::Up, &self.blob));
-        let options = PushOptions { mount_from, progress, ..PushOptions::default() };
+        let mount_from = self
+            .origin
+            .iter()
+            .filter(|origin| origin.same_registry(&self.repository))
+            .cloned()
+            .collect();
+        let progress = self
+            .content
+            .is_none()
+            .then(|| transfer(&self.reporter, Direction::Up, &self.blob));
+        let options = PushOptions {
+            mount_from,
+            progress,
+            ..PushOptions::default()
+        };
         let source: Box<dyn BlobSource> = match (self.content.take(), &self.origin) {
             (Some(content), _) => Box::new(content),
-            (None, _) if self.store.blobs().has(&self.blob) => {
-                Box::new(Stored { store: self.store.clone(), blob: self.blob.clone() })
-            }
+            (None, _) if self.store.blobs().has(&self.blob) => Box::new(Stored {
+                store: self.store.clone(),
+                blob: self.blob.clone(),
+            }),
             (None, Some(origin)) => Box::new(Remote {
                 client: self.client.clone(),
                 repository: origin.clone(),
@@ -250,13 +294,14 @@ impl Upload {
             }),
             (None, None) => return Err(PublishError::Lost(self.blob.digest.clone())),
         };
-        self.client.push_blob(&self.repository, &self.blob, &*source, &options).await.map_err(|source| {
-            PublishError::Blob {
+        self.client
+            .push_blob(&self.repository, &self.blob, &*source, &options)
+            .await
+            .map_err(|source| PublishError::Blob {
                 what: format!("blob {}", self.blob.digest.short()),
                 repository: self.repository.clone(),
                 source,
-            }
-        })
+            })
     }
 }
 
@@ -269,7 +314,11 @@ struct Stored {
 
 impl BlobSource for Stored {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = self.store.blobs().open_file(&self.blob).map_err(io::Error::other)?;
+        let mut file = self
+            .store
+            .blobs()
+            .open_file(&self.blob)
+            .map_err(io::Error::other)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Box::new(file))
     }
@@ -286,7 +335,10 @@ struct Remote {
 impl BlobSource for Remote {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
         let _runtime = self.runtime.enter();
-        let mut reader = self.client.blob(&self.repository, &self.blob, None).into_reader();
+        let mut reader = self
+            .client
+            .blob(&self.repository, &self.blob, None)
+            .into_reader();
         io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
         Ok(Box::new(reader))
     }
