@@ -79,6 +79,11 @@ impl Lowerer<'_> {
             return self.error(line, span, "RUN has no command to run", "an empty array");
         }
         let environment = state.environment();
+        let texts = environment.iter().flat_map(|one| [&one.name, &one.value]);
+        if argv.iter().chain(texts).any(|text| text.contains('\0')) {
+            let message = "a command and its environment cannot contain NUL characters";
+            return self.error(line, line.planned.instruction.span, message, "contains one");
+        }
         let arguments = &line.planned.instruction.arguments.value;
         let history = format!(
             "RUN {}{} # buildkit",

@@ -197,7 +197,9 @@ impl<'s> Lowerer<'s> {
         // Over what ARGs of an earlier stage said: the configuration has ENV's value (A5).
         for entry in &container.env {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-            state.scope.set(name, value);
+            if !name.is_empty() {
+                state.scope.set(name, value);
+            }
         }
         state
     }
@@ -341,8 +343,7 @@ impl<'s> Lowerer<'s> {
                 || files::PROXY_NAMES
                     .iter()
                     .any(|proxy| proxy.eq_ignore_ascii_case(name))
-                || name == "SOURCE_DATE_EPOCH"
-                || name.starts_with("BUILDKIT_");
+                || name == "SOURCE_DATE_EPOCH";
             if !predefined && !self.declared.contains(name) {
                 let message = format!("no ARG declares the build argument `{name}`");
                 let finding = Diagnostic::warning(target.span, message, "the stage that is built");
