@@ -1,2 +1,26 @@
-//! Being written.
-fn main() {}
+//! kiln: words in, words out. Reads arguments and environment, hands one verb to the crates that
+//! do it, shows what happens, and chooses the exit code.
+
+mod args;
+mod command;
+mod error;
+mod interrupt;
+mod ports;
+mod render;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // A sandbox starts this program again as a part of itself; it must do nothing else then.
+    sandbox::child_main_if_requested();
+    error::explain_panics();
+    let arguments = args::Arguments::parse();
+    let environment = settings::Environment::of_process();
+    let presentation = settings::presentation(&arguments, &environment);
+    let settings = settings::Settings::new(&arguments, environment);
+    let outcome = command::run(arguments, &settings, presentation);
+    error::conclude(outcome, presentation)
+}

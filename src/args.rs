@@ -1,0 +1,128 @@
+//! The command line: which verbs there are, and the flags that several of them share. The flags of
+//! one verb are in its file under `command/`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::command::{BuildArguments, PushArguments, StoreArguments};
+
+/// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArguments>),
+    /// Send an image of the store to a registry
+    Push(PushArguments),
+    /// Look at, check or empty the store
+    Store(StoreArguments),
+    /// Print the version
+    Version,
+}
+
+impl Verb {
+    /// The options of the store, for verbs that use it.
+    pub(crate) fn store(&self) -> Option<&StoreOption> {
+        match self {
+            Self::Build(build) => Some(&build.store),
+            Self::Push(push) => Some(&push.store),
+            Self::Store(store) => Some(&store.store),
+            Self::Version => None,
+        }
+    }
+
+    /// The options of the wire, for verbs that use it.
+    pub(crate) fn registry(&self) -> Option<&RegistryOptions> {
+        match self {
+            Self::Build(build) => Some(&build.registry),
+            Self::Push(push) => Some(&push.registry),
+            Self::Store(_) | Self::Version => None,
+        }
+    }
+
+    /// How progress is to be shown, for verbs that take long.
+    pub(crate) fn progress(&self) -> ProgressMode {
+        match self {
+            Self::Build(build) => build.progress.mode(),
+            Self::Push(push) => push.progress.mode(),
+            Self::Store(_) | Self::Version => ProgressMode::Plain,
+        }
+    }
+}
+
+/// Where the store is.
+#[derive(Args, Debug)]
+pub(crate) struct StoreOption {
+    /// Directory of everything that kiln keeps [default: KILN_STORE, or kiln in the cache
+    /// directory of the user]
+    #[arg(long = "store", value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// How registries are talked to.
+#[derive(Args, Debug)]
+pub(crate) struct RegistryOptions {
+    /// Mirrors and settings of registries, see containers-registries.conf(5)
+    /// [default: CONTAINERS_REGISTRIES_CONF, or the user's or the system's file]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registries_conf: Option<PathBuf>,
+}
+
+/// How progress is shown.
+#[derive(Args, Debug)]
+pub(crate) struct ProgressOptions {
+    /// How progress is shown on stderr
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "auto")]
+    progress: ProgressMode,
+
+    /// Show nothing but errors, and the digest
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    quiet: bool,
+}
+
+impl ProgressOptions {
+    /// `--quiet` is `--progress quiet`.
+    pub(crate) fn mode(&self) -> ProgressMode {
+        if self.quiet {
+            ProgressMode::Quiet
+        } else {
+            self.progress
+        }
+    }
+
+    /// Whether `--quiet` contradicts `--progress`.
+    pub(crate) fn contradicts_itself(&self) -> bool {
+        self.quiet && !matches!(self.progress, ProgressMode::Auto | ProgressMode::Quiet)
+    }
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A live view on a terminal, lines elsewhere
+    Auto,
+    /// A live view, wherever stderr goes
+    Tty,
+    /// Lines of text
+    Plain,
+    /// Lines of JSON, see docs/progress.md
+    Json,
+    /// Nothing but errors
+    Quiet,
+}

@@ -1,0 +1,332 @@
+//! `kiln build`: a Dockerfile and a context become an image.
+
+mod output;
+mod results;
+mod source;
+mod unsupported;
+pub(crate) mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use engine::{BuildRequest, Output, SandboxChoice};
+use oci::{Compression, Platform};
+
+use self::output::{OutputFlags, Outputs};
+use self::results::Results;
+use self::unsupported::UnsupportedFlags;
+use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
+use crate::error::ProgramError;
+use crate::ports;
+use crate::render::Presentation;
+use crate::settings::Settings;
+
+/// The most threads that can be asked for.
+const THREADS_MAX: usize = 256;
+
+/// Build an image from a Dockerfile
+///
+/// Flags have the names and the meaning that they have in docker buildx build. The digest of the
+/// image is printed to stdout, everything else to stderr. Without --output, --push or --load the
+/// image stays in the store, from where `kiln push` can send it.
+#[derive(Args, Debug)]
+pub(crate) struct BuildArguments {
+    /// Directory that COPY and ADD take files from
+    #[arg(default_value = ".", value_name = "CONTEXT")]
+    context: OsString,
+
+    /// The Dockerfile; `-` is stdin [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "PATH")]
+    file: Option<OsString>,
+
+    /// Name of the image, can be repeated
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    tags: Vec<String>,
+
+    /// Value of an ARG; NAME alone takes it from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    build_args: Vec<String>,
+
+    /// Stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// What the image is to run on, such as linux/amd64 [default: this machine]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Vec<String>,
+
+    /// Label of the image; wins over the Dockerfile's
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+
+    /// Annotation of the manifest
+    #[arg(long = "annotation", value_name = "[manifest:]KEY=VALUE")]
+    annotations: Vec<String>,
+
+    /// Use nothing from the cache
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    no_cache: bool,
+
+    /// Ask the registry for base images, even when they are known
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    pull: bool,
+
+    /// Push the image under its names; short for --output type=registry
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    push: bool,
+
+    /// Load the image into podman or docker; short for --output type=docker
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    load: bool,
+
+    /// What to make of the image, can be repeated: type=registry|image|oci|docker|tar|local,
+    /// dest=PATH (`-` is stdout); a path alone is type=local
+    #[arg(
+        short,
+        long = "output",
+        value_name = "SPEC",
+        allow_hyphen_values = true
+    )]
+    outputs: Vec<String>,
+
+    /// File for digests and numbers, as JSON
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+
+    /// File for the image ID, the digest of the configuration
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// What RUN can reach
+    #[arg(long, value_enum, value_name = "MODE", default_value = "default")]
+    network: NetworkMode,
+
+    /// Line for /etc/hosts of RUN
+    #[arg(long = "add-host", value_name = "NAME:IP")]
+    extra_hosts: Vec<String>,
+
+    /// Where RUN runs
+    #[arg(long, value_enum, value_name = "KIND", default_value = "auto")]
+    sandbox: SandboxKind,
+
+    /// How new layers are compressed [default: gzip]
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<CompressionKind>,
+
+    /// Threads for compression and hashing, and steps at once [default: the processors that kiln
+    /// may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) progress: ProgressOptions,
+
+    #[command(flatten)]
+    pub(crate) store: StoreOption,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryOptions,
+
+    #[command(flatten)]
+    unsupported: UnsupportedFlags,
+}
+
+/// What RUN can reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NetworkMode {
+    /// What suits the sandbox
+    Default,
+    /// Everything that the host can reach
+    Host,
+    /// Nothing
+    None,
+}
+
+/// Where RUN runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SandboxKind {
+    /// The best that works
+    Auto,
+    /// Namespaces made by root
+    Root,
+    /// A user namespace with subordinate ids
+    Userns,
+}
+
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CompressionKind {
+    /// Understood everywhere
+    Gzip,
+    /// Faster and smaller
+    Zstd,
+    /// Not at all
+    Uncompressed,
+}
+
+/// Builds.
+pub(super) fn run(
+    arguments: &BuildArguments,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<ExitCode, ProgramError> {
+    let (request, outputs) = arguments.request(settings)?;
+    if request.sandbox != SandboxChoice::Root {
+        match super::enter_user_namespace(&settings.invocation) {
+            Ok(Some(code)) => return Ok(code),
+            Ok(None) => {}
+            // Without RUN there is nothing that needs it. A RUN says the same, with its place.
+            Err(error) if request.sandbox == SandboxChoice::Auto => {
+                presentation.warn(&format!("RUN will not work here: {error}"));
+            }
+            Err(error) => {
+                let headline = "the sandbox that --sandbox userns asks for cannot be had";
+                return Err(ProgramError::failed(headline).because(&error));
+            }
+        }
+    }
+    let request = source::read_stdin(request)?;
+    let results = Results::prepare(
+        arguments.metadata_file.clone(),
+        arguments.iidfile.clone(),
+        outputs.use_stdout(),
+    )?;
+    let tags = request.tags.clone();
+    let report = ports::serve(settings, presentation, request.threads, |ports| {
+        engine::build(request, ports)
+    })?;
+    presentation.conclude(&report);
+    results.write(&report, &tags)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl BuildArguments {
+    /// What the engine is asked for, and the outputs in it. Reads the file system, but not stdin.
+    fn request(&self, settings: &Settings) -> Result<(BuildRequest, Outputs), ProgramError> {
+        self.unsupported.refuse()?;
+        if self.progress.contradicts_itself() {
+            return Err(ProgramError::input(
+                "--quiet and --progress contradict each other",
+            ));
+        }
+        let outputs = Outputs::read(OutputFlags {
+            outputs: &self.outputs,
+            push: self.push,
+            load: self.load,
+            stdout_is_terminal: settings.stdout_is_terminal,
+        })?;
+        let tags = self.names(&outputs)?;
+        if outputs.push() && tags.is_empty() {
+            return Err(
+                ProgramError::input("there is no name to push the image under")
+                    .hint("give it one with --tag"),
+            );
+        }
+        let mut graph = graph::Request::new(values::platform(&self.platform)?, Platform::host());
+        graph.target = self.target.clone();
+        for argument in &self.build_args {
+            let variable = |name: &str| settings.variable(name);
+            graph
+                .build_args
+                .extend(values::build_argument(argument, &variable)?);
+        }
+        for label in &self.labels {
+            graph.labels.extend([values::label(label)?]);
+        }
+        for host in &self.extra_hosts {
+            graph.extra_hosts.push(values::extra_host(host)?);
+        }
+        graph.network = match self.network {
+            NetworkMode::Default => graph::Network::Default,
+            NetworkMode::Host => graph::Network::Host,
+            NetworkMode::None => graph::Network::None,
+        };
+        // As in buildx: the variable is the build argument, unless that is given.
+        let epoch = graph.build_args.get("SOURCE_DATE_EPOCH").cloned();
+        let epoch = epoch.filter(|epoch| !epoch.is_empty());
+        let epoch_seconds = match epoch.or_else(|| settings.source_date_epoch()) {
+            Some(text) => values::epoch_seconds(&text)?,
+            None => 0,
+        };
+        let mut annotations = outputs.annotations.clone();
+        for annotation in &self.annotations {
+            annotations.extend([values::annotation(annotation)?]);
+        }
+        let request = BuildRequest {
+            dockerfile: source::dockerfile(self.file.as_deref())?,
+            context: source::context(&self.context)?,
+            graph,
+            outputs: match outputs.outputs.as_slice() {
+                // A name is there to be found again.
+                [] if !tags.is_empty() => vec![Output::Image],
+                outputs => outputs.to_vec(),
+            },
+            tags,
+            annotations,
+            pull: self.pull,
+            no_cache: self.no_cache,
+            epoch_seconds,
+            compression: self.compression(&outputs)?,
+            sandbox: match self.sandbox {
+                SandboxKind::Auto => SandboxChoice::Auto,
+                SandboxKind::Root => SandboxChoice::Root,
+                SandboxKind::Userns => SandboxChoice::UserNamespace,
+            },
+            threads: self.threads(settings)?,
+        };
+        Ok((request, outputs))
+    }
+
+    /// The names of the image, from `--tag` or from the outputs, none twice.
+    fn names(&self, outputs: &Outputs) -> Result<Vec<oci::Reference>, ProgramError> {
+        let mut tags = Vec::new();
+        for text in &self.tags {
+            let tag = values::tag("--tag", text)?;
+            if !tags.contains(&tag) {
+                tags.push(tag);
+            }
+        }
+        match &outputs.names {
+            None => Ok(tags),
+            Some(names) if tags.is_empty() || *names == tags => Ok(names.clone()),
+            Some(_) => Err(ProgramError::input(
+                "--tag and the name= of an output say different things: give one of them",
+            )),
+        }
+    }
+
+    fn compression(&self, outputs: &Outputs) -> Result<Compression, ProgramError> {
+        let flag = self.compression.map(|kind| match kind {
+            CompressionKind::Gzip => Compression::Gzip,
+            CompressionKind::Zstd => Compression::Zstd,
+            CompressionKind::Uncompressed => Compression::None,
+        });
+        match (flag, outputs.compression) {
+            (Some(flag), Some(field)) if flag != field => Err(ProgramError::input(
+                "--compression and the compression= of an output say different things",
+            )),
+            (Some(kind), _) | (None, Some(kind)) => Ok(kind),
+            (None, None) => Ok(Compression::Gzip),
+        }
+    }
+
+    fn threads(&self, settings: &Settings) -> Result<usize, ProgramError> {
+        match self.threads {
+            None => Ok(settings.processors.clamp(1, THREADS_MAX)),
+            Some(threads) if (1..=THREADS_MAX).contains(&threads) => Ok(threads),
+            Some(threads) => Err(ProgramError::input(format!(
+                "--threads {threads}: expected a number from 1 to {THREADS_MAX}"
+            ))),
+        }
+    }
+}

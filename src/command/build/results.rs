@@ -1,0 +1,143 @@
+//! What a build leaves behind for programs: the digest on stdout, `--metadata-file`, `--iidfile`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use engine::BuildReport;
+use oci::Reference;
+
+use crate::command::print_product;
+use crate::error::ProgramError;
+use crate::render::metadata;
+
+/// Where results go.
+#[derive(Debug)]
+pub(super) struct Results {
+    metadata_file: Option<PathBuf>,
+    iidfile: Option<PathBuf>,
+    /// Stdout carries an archive: the digest goes nowhere but into the summary.
+    stdout_is_taken: bool,
+}
+
+impl Results {
+    /// Makes sure, before anything is built, that results can be written, and that nobody takes
+    /// those of an earlier build for this one's.
+    pub(super) fn prepare(
+        metadata_file: Option<PathBuf>,
+        iidfile: Option<PathBuf>,
+        stdout_is_taken: bool,
+    ) -> Result<Self, ProgramError> {
+        let named = [
+            ("--metadata-file", metadata_file.as_deref()),
+            ("--iidfile", iidfile.as_deref()),
+        ];
+        for (flag, path) in named {
+            let Some(path) = path else { continue };
+            let wrong =
+                |what: &str| ProgramError::input(format!("{flag} {}: {what}", path.display()));
+            if path.is_dir() {
+                return Err(wrong("this is a directory"));
+            }
+            if !directory_of(path).is_dir() {
+                return Err(wrong("the directory of this file does not exist"));
+            }
+            if is_regular(path) {
+                fs::remove_file(path)
+                    .map_err(|error| wrong("an earlier file cannot be removed").because(&error))?;
+            }
+        }
+        Ok(Self {
+            metadata_file,
+            iidfile,
+            stdout_is_taken,
+        })
+    }
+
+    /// Writes everything.
+    pub(super) fn write(
+        &self,
+        report: &BuildReport,
+        tags: &[Reference],
+    ) -> Result<(), ProgramError> {
+        let digest = &report.manifest.digest;
+        let failed = |path: &Path, error: &io::Error| {
+            ProgramError::failed(format!(
+                "the image is complete ({digest}), but {} could not be written",
+                path.display()
+            ))
+            .because(error)
+        };
+        if let Some(path) = &self.iidfile {
+            write_whole(path, report.config.as_str()).map_err(|error| failed(path, &error))?;
+        }
+        if let Some(path) = &self.metadata_file {
+            let document = metadata::document(report, tags);
+            write_whole(path, &document).map_err(|error| failed(path, &error))?;
+        }
+        if !self.stdout_is_taken {
+            print_product(&format!("{digest}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file in one piece: readers see all of it or none. What is not a regular file, such as
+/// a pipe, is written to as it is.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() && !is_regular(path) {
+        return fs::write(path, text);
+    }
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let temporary = directory_of(path).join(name);
+    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn is_regular(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_earlier_builds_are_removed_and_new_ones_appear_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("metadata.json");
+        fs::write(&path, "old").expect("an old file");
+        Results::prepare(Some(path.clone()), None, false).expect("a good path");
+        assert!(!path.exists());
+        write_whole(&path, "new").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        let names = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn paths_that_cannot_work_are_refused_before_the_build() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let check = |path: PathBuf, expected: &str| {
+            let error = Results::prepare(None, Some(path), false).expect_err(expected);
+            assert!(error.headline.ends_with(expected), "{}", error.headline);
+        };
+        check(directory.path().to_owned(), "this is a directory");
+        check(
+            directory.path().join("no/file"),
+            "the directory of this file does not exist",
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Flags of `docker buildx build` that kiln does not have yet. They are recognised so that the
+//! answer is a sentence about kiln, and never ignored.
+
+use clap::Args;
+
+use crate::error::ProgramError;
+
+/// The flags. None is in the help.
+#[derive(Args, Debug)]
+pub(crate) struct UnsupportedFlags {
+    #[arg(long, hide = true, num_args = 0..=1)]
+    allow: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    attest: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    build_context: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    builder: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    cache_from: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    cache_to: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    call: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    cgroup_parent: Vec<Option<String>>,
+    #[arg(long, hide = true)]
+    check: bool,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    no_cache_filter: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    provenance: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    sbom: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    secret: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    shm_size: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    ssh: Vec<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1)]
+    ulimit: Vec<Option<String>>,
+}
+
+impl UnsupportedFlags {
+    /// An error that names the first of them that was given.
+    ///
+    /// `--provenance=false` and `--sbom=false` ask for what kiln does.
+    pub(crate) fn refuse(&self) -> Result<(), ProgramError> {
+        let Self {
+            allow,
+            attest,
+            build_context,
+            builder,
+            cache_from,
+            cache_to,
+            call,
+            cgroup_parent,
+            check,
+            no_cache_filter,
+            provenance,
+            sbom,
+            secret,
+            shm_size,
+            ssh,
+            ulimit,
+        } = self;
+        let given = |values: &[Option<String>]| !values.is_empty();
+        let wanted = |values: &[Option<String>]| {
+            let mut values = values.iter();
+            values.any(|value| !matches!(value.as_deref(), Some("false" | "0")))
+        };
+        let flags = [
+            ("--allow", given(allow)),
+            ("--attest", given(attest)),
+            ("--build-context", given(build_context)),
+            ("--builder", given(builder)),
+            ("--cache-from", given(cache_from)),
+            ("--cache-to", given(cache_to)),
+            ("--call", given(call)),
+            ("--cgroup-parent", given(cgroup_parent)),
+            ("--check", *check),
+            ("--no-cache-filter", given(no_cache_filter)),
+            ("--provenance", wanted(provenance)),
+            ("--sbom", wanted(sbom)),
+            ("--secret", given(secret)),
+            ("--shm-size", given(shm_size)),
+            ("--ssh", given(ssh)),
+            ("--ulimit", given(ulimit)),
+        ];
+        match flags.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(ProgramError::input(format!(
+                "{flag} is not supported yet: kiln knows the flag of docker buildx, but cannot do \
+                 what it asks for"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `kiln store`: what is kept on this machine.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use store::gc::{Amount, Damage, Kind, PruneOptions};
+
+use super::print_product;
+use crate::args::StoreOption;
+use crate::error::ProgramError;
+use crate::ports;
+use crate::render::{Presentation, units};
+use crate::settings::Settings;
+
+/// How long pruning waits for builds that use the store.
+const PRUNE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Look at, check or empty the store
+#[derive(Args, Debug)]
+pub(crate) struct StoreArguments {
+    #[command(flatten)]
+    pub(crate) store: StoreOption,
+
+    /// What to do.
+    #[command(subcommand)]
+    verb: StoreVerb,
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+enum StoreVerb {
+    /// List the images that have a name
+    Ls,
+    /// Show what takes how much space
+    Du,
+    /// Read everything and compare it with its digests
+    Verify {
+        /// Move damaged things out of the way, so that they are made or fetched again
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove what no image with a name needs
+    Prune {
+        /// Remove the build cache too: everything that no image with a name needs
+        #[arg(long)]
+        all: bool,
+        /// Remove only what has not been used for this long, such as 12h or 7d
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        older_than: Option<Duration>,
+        /// Remove the oldest until the store is this small, such as 500MB or 10GiB
+        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+        keep_bytes: Option<u64>,
+    },
+}
+
+/// Does it.
+pub(super) fn run(
+    arguments: &StoreArguments,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<ExitCode, ProgramError> {
+    // What an ordinary user's builds unpacked belongs to subordinate ids, which only root of a
+    // user namespace can read and remove. Where there is none, there is nothing of that kind.
+    match super::enter_user_namespace(&settings.invocation) {
+        Ok(Some(code)) => return Ok(code),
+        Ok(None) => {}
+        Err(error) => presentation.warn(&format!("files of other users cannot be seen: {error}")),
+    }
+    let store = ports::open_store(settings)?;
+    match &arguments.verb {
+        StoreVerb::Ls => list(&store),
+        StoreVerb::Du => usage(&store),
+        StoreVerb::Verify { repair } => verify(&store, *repair),
+        StoreVerb::Prune {
+            all,
+            older_than,
+            keep_bytes,
+        } => {
+            let options = PruneOptions {
+                all: *all,
+                older_than: *older_than,
+                keep_bytes: *keep_bytes,
+                patience: PRUNE_PATIENCE,
+            };
+            prune(&store, &options)
+        }
+    }
+}
+
+fn list(store: &store::Store) -> Result<ExitCode, ProgramError> {
+    let mut out = String::new();
+    for image in store.images().list() {
+        let _ = writeln!(out, "{} {}", image.target.digest, image.name);
+    }
+    print_product(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn usage(store: &store::Store) -> Result<ExitCode, ProgramError> {
+    let usage = store
+        .du()
+        .map_err(|error| ProgramError::failed("could not measure the store").because(&error))?;
+    let mut out = String::new();
+    let mut row = |what: &str, amount: Amount| {
+        let bytes = units::bytes(amount.bytes);
+        let _ = writeln!(out, "{what:<16} {:>9} {bytes:>10}", amount.count);
+    };
+    row("blobs", usage.blobs);
+    row("layer indexes", usage.indexes);
+    row("unpacked layers", usage.unpacked);
+    row("cache records", usage.records);
+    row("images", usage.images);
+    row("context hashes", usage.stat_caches);
+    row("unfinished", usage.tmp);
+    row("to be deleted", usage.trash);
+    let _ = writeln!(
+        out,
+        "{:<16} {:>9} {:>10}",
+        "total",
+        "",
+        units::bytes(usage.bytes())
+    );
+    print_product(&out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(store: &store::Store, repair: bool) -> Result<ExitCode, ProgramError> {
+    let verified = store
+        .verify(repair)
+        .map_err(|error| ProgramError::failed("could not read the store").because(&error))?;
+    let mut out = String::new();
+    for Damage { kind, path, reason } in &verified.damage {
+        let kind = match kind {
+            Kind::Blob => "blob",
+            Kind::Index => "layer index",
+            Kind::Unpacked => "unpacked layer",
+            Kind::Record => "cache record",
+            Kind::Image => "image name",
+            Kind::StatCache => "context hashes",
+            Kind::Stray => "stray file",
+        };
+        let _ = writeln!(out, "{kind} {}: {reason}", path.display());
+    }
+    let read = units::bytes(verified.bytes);
+    let _ = writeln!(
+        out,
+        "{} objects checked, {read} read, {} damaged",
+        verified.checked,
+        verified.damage.len()
+    );
+    print_product(&out)?;
+    if verified.damage.is_empty() || verified.repaired {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(ProgramError::failed("the store is damaged")
+            .hint("`kiln store verify --repair` moves damaged things out of the way; the next build makes or fetches them again"))
+    }
+}
+
+fn prune(store: &store::Store, options: &PruneOptions) -> Result<ExitCode, ProgramError> {
+    let pruned = store
+        .prune(options)
+        .map_err(|error| ProgramError::failed("could not prune the store").because(&error))?;
+    let freed = units::bytes(pruned.bytes);
+    print_product(&format!(
+        "{} objects removed, {freed} freed\n",
+        pruned.removed
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `90s`, `30m`, `12h`, `7d`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a number and s, m, h or d, such as 12h".to_owned();
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
+    let seconds = number.checked_mul(seconds).ok_or_else(expected)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// `1000`, `500MB`, `10GiB`.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let expected = || "expected a number of bytes, such as 500MB or 10GiB".to_owned();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err(expected()),
+    };
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    number.checked_mul(factor).ok_or_else(expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("7d"), Ok(Duration::from_secs(604_800)));
+        for wrong in ["", "7", "d", "-1d", "1.5h", "1é", "99999999999999999999d"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_bytes("1000"), Ok(1_000));
+        assert_eq!(parse_bytes("500MB"), Ok(500_000_000));
+        assert_eq!(parse_bytes("10GiB"), Ok(10 << 30));
+        for wrong in ["", "GB", "-1", "1.5GB", "1XB", "99999999999TiB"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

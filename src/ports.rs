@@ -1,0 +1,101 @@
+//! What a verb works with, made from the settings: the store, the registry client, a runtime.
+
+use std::sync::Arc;
+
+use engine::{BuildError, Interrupt, Ports};
+use registry::{Client, ClientOptions, CredentialStore, RegistrySettings};
+use store::{Store, StoreError};
+use tokio::runtime::Runtime;
+
+use crate::error::ProgramError;
+use crate::interrupt;
+use crate::render::{Presentation, Progress};
+use crate::settings::Settings;
+
+/// Opens the store.
+pub(crate) fn open_store(settings: &Settings) -> Result<Store, ProgramError> {
+    let path = settings.store()?;
+    Store::open(path).map_err(|error| match &error {
+        StoreError::Open { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::NotAStore { .. }
+        | StoreError::Format { .. } => ProgramError::input(error.to_string()),
+        StoreError::Busy { .. } | StoreError::Disk(_) => {
+            ProgramError::failed(format!("could not open the store {}", path.display()))
+                .because(&error)
+        }
+    })
+}
+
+/// Makes a client for registries. Nothing is asked yet.
+fn registry_client(
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<Client, ProgramError> {
+    if let Some(wanted) = &settings.registries_conf_wanted
+        && !wanted.is_file()
+    {
+        return Err(ProgramError::input(format!(
+            "the registries configuration {} is not a file",
+            wanted.display()
+        )));
+    }
+    let (registries, notes) = RegistrySettings::load(&settings.registries).map_err(|error| {
+        ProgramError::input("could not read the registries configuration").because(&error)
+    })?;
+    let credentials = CredentialStore::load(settings.credentials.clone())
+        .map_err(|error| ProgramError::input("could not read the credentials").because(&error))?;
+    let notes = notes.iter().map(|note| note.0.as_str());
+    for note in notes.chain(credentials.notes().iter().map(String::as_str)) {
+        presentation.warn(note);
+    }
+    let options = ClientOptions {
+        settings: registries,
+        credentials,
+        trust: settings.trust.clone(),
+        proxies: settings.proxies.clone(),
+        ..ClientOptions::default()
+    };
+    Client::new(options).map_err(|error| {
+        ProgramError::input("could not set up the registry client").because(&error)
+    })
+}
+
+/// Opens everything, has `work` done with it on a runtime, shows its progress, and passes on the
+/// user's wish to stop.
+pub(crate) fn serve<T, F>(
+    settings: &Settings,
+    presentation: Presentation,
+    threads: usize,
+    work: impl FnOnce(Ports) -> F,
+) -> Result<T, ProgramError>
+where
+    F: Future<Output = Result<T, BuildError>>,
+{
+    let store = open_store(settings)?;
+    let client = registry_client(settings, presentation)?;
+    let runtime = runtime(threads)?;
+    let interrupt = Interrupt::default();
+    interrupt::listen(interrupt.clone())
+        .map_err(|error| ProgramError::failed("could not listen for signals").because(&error))?;
+    let progress = Arc::new(Progress::start(presentation));
+    let ports = Ports {
+        store,
+        client,
+        reporter: Arc::clone(&progress) as _,
+        interrupt,
+        engines: settings.engines.clone(),
+    };
+    let outcome = runtime.block_on(work(ports));
+    progress.close();
+    outcome.map_err(ProgramError::from)
+}
+
+/// A runtime for the network and for processes.
+fn runtime(threads: usize) -> Result<Runtime, ProgramError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| ProgramError::failed("could not start threads").because(&error))
+}

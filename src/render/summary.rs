@@ -1,0 +1,105 @@
+//! The last lines of a build that succeeded.
+
+use std::fmt::Write;
+
+use engine::{BuildReport, OutputReport, PushReport, Traffic};
+
+use super::Numbers;
+use super::text::{neutralise_lines, title};
+use super::units;
+
+/// Digest, size, steps, bytes, where it went, and the slowest steps.
+pub(crate) fn summary(report: &BuildReport) -> String {
+    let numbers = Numbers::of(report);
+    let mut out = String::new();
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "  {label:<8} {text}");
+    };
+    row("image", &report.manifest.digest.to_string());
+    row("size", &units::bytes(report.image_bytes));
+    row(
+        "steps",
+        &format!(
+            "{}: {} cached, {} run, in {}",
+            numbers.steps,
+            numbers.cached,
+            numbers.ran,
+            units::duration(report.duration)
+        ),
+    );
+    rows_of_traffic(&mut row, &report.traffic, &report.outputs);
+    for (place, step) in numbers.slowest.iter().enumerate() {
+        let label = if place == 0 { "slowest" } else { "" };
+        let time = units::duration(step.duration);
+        row(label, &format!("{time} {}", title(&step.title)));
+    }
+    out
+}
+
+/// Digest, bytes, and where it went.
+pub(crate) fn pushed(report: &PushReport) -> String {
+    let mut out = String::new();
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "  {label:<8} {text}");
+    };
+    row("image", &report.manifest.digest.to_string());
+    rows_of_traffic(&mut row, &report.traffic, &report.outputs);
+    out
+}
+
+fn rows_of_traffic(row: &mut dyn FnMut(&str, &str), traffic: &Traffic, outputs: &[OutputReport]) {
+    row("pulled", &units::bytes(traffic.down_bytes));
+    let mut pushed = units::bytes(traffic.up_bytes);
+    if traffic.blobs_sent + traffic.blobs_mounted + traffic.blobs_present > 0 {
+        let sent = traffic.blobs_sent as usize;
+        let _ = write!(
+            pushed,
+            " ({} sent, {} mounted, {} already there)",
+            units::count(sent, "blob", "blobs"),
+            traffic.blobs_mounted,
+            traffic.blobs_present
+        );
+    }
+    row("pushed", &pushed);
+    for output in outputs {
+        let (label, text) = match output {
+            OutputReport::Published {
+                reference,
+                unchanged: false,
+            } => ("tag", reference.to_string()),
+            OutputReport::Published {
+                reference,
+                unchanged: true,
+            } => ("tag", format!("{reference} (unchanged)")),
+            OutputReport::Stored { reference } => ("stored", reference.to_string()),
+            OutputReport::Written { path: Some(path) } => {
+                ("written", neutralise_lines(&path.to_string_lossy()))
+            }
+            OutputReport::Written { path: None } => ("written", "to stdout".to_owned()),
+            OutputReport::Loaded { engine } => ("loaded", format!("into {engine}")),
+        };
+        row(label, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::report;
+
+    #[test]
+    fn the_summary_has_everything_that_was_counted() {
+        assert_eq!(
+            summary(&report()),
+            "  image    sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  size     12.3 MB
+  steps    3: 1 cached, 2 run, in 2m05s
+  pulled   1.0 kB
+  pushed   2.0 MB (1 blob sent, 2 mounted, 3 already there)
+  tag      127.0.0.1:5000/x:1
+  slowest  1m30s [2/3] RUN make
+           0.5s [3/3] COPY . .
+"
+        );
+    }
+}
