@@ -84,7 +84,7 @@ fn become_program(process: &Process) -> Result<std::convert::Infallible, Failure
     } else {
         CapabilitySet::empty()
     })?;
-    sys::leave_open_until_exec().doing(|| "close descriptors".to_owned())?;
+    sys::close_others_at_exec().doing(|| "close descriptors".to_owned())?;
     exec(process)
 }
 

@@ -51,8 +51,9 @@ pub(crate) fn main() -> ! {
     sys::exit(code)
 }
 
-/// Moves the channel out of the way of the standard descriptors.
+/// Lets go of everything but the channel, and moves that out of the way of the standard descriptors.
 fn begin() -> io::Result<Channel> {
+    sys::close_inherited()?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let nothing = openat(

@@ -52,17 +52,22 @@ pub(crate) fn exec(
     Err(io::Error::last_os_error())
 }
 
-/// Closes every descriptor above the standard three at the next successful exec.
-pub(crate) fn leave_open_until_exec() -> io::Result<()> {
-    // SAFETY: the call takes numbers only and, with CLOSE_RANGE_CLOEXEC, closes nothing now.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3_u32,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+/// Has every descriptor above the standard three closed at the next successful exec.
+pub(crate) fn close_others_at_exec() -> io::Result<()> {
+    close_range(libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor above the standard three: a fresh process was started with them by
+/// accident, and must not pass them on. To be called before anything is opened.
+pub(crate) fn close_inherited() -> io::Result<()> {
+    close_range(0)
+}
+
+fn close_range(flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the call takes numbers only. Nothing that this program owns is closed behind its
+    // back: with CLOSE_RANGE_CLOEXEC nothing is closed now, and without it the one caller above
+    // runs first of all, when nothing has been opened.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) };
     if answer == 0 {
         Ok(())
     } else {

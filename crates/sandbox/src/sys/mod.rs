@@ -7,7 +7,7 @@ mod mount;
 mod seccomp;
 mod signals;
 
-pub(crate) use fork::{exec, exit, fork, leave_open_until_exec};
+pub(crate) use fork::{close_inherited, close_others_at_exec, exec, exit, fork};
 pub(crate) use ids::{join_new_session_keyring, set_ids, unshare};
 pub(crate) use mount::{MountAttributes, raise_loopback, set_mount_attributes};
 pub(crate) use seccomp::install_filter;

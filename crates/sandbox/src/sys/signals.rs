@@ -4,6 +4,12 @@ use std::io;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
 
+/// How many signals there are (`_NSIG` of the kernel, on all but MIPS).
+const SIGNALS: i32 = 64;
+
+/// The kernel's `struct sigaction` for "default": zero throughout.
+const DEFAULT_ACTION: [u64; 4] = [0; 4];
+
 /// A signal that came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrived {
@@ -49,10 +55,20 @@ pub(crate) fn wait_for_signal(signals: &[i32]) -> io::Result<Arrived> {
 /// Gives every signal its default meaning and unblocks all: ignored and blocked signals survive
 /// exec, and a program started under `nohup` or by us must not notice.
 pub(crate) fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: the default disposition is valid for every signal; the kernel refuses it for
-        // SIGKILL, SIGSTOP and the two that the C library keeps, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    for signal in 1..=SIGNALS {
+        // SAFETY: all-zero bytes are the default disposition in every layout of the kernel's
+        // sigaction, none of which is longer than this array; the set is eight bytes. The C
+        // library's wrapper would leave out the two signals that it keeps for itself. SIGKILL
+        // and SIGSTOP are refused, which changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT_ACTION.as_ptr(),
+                ptr::null_mut::<u64>(),
+                8_usize,
+            );
+        }
     }
     let none = set_of(&[]);
     // SAFETY: the set is initialised and the old one is not asked for.
