@@ -1,21 +1,21 @@
 //! How much of a layer or archive is read before it counts as an attack.
 
 /// Bytes of tar in one layer: 64 GiB.
-pub const TAR_BYTES_MAX: u64 = 64 << 30;
+const TAR_BYTES_MAX: u64 = 64 << 30;
 /// Entries in one layer.
-pub const ENTRIES_MAX: u64 = 10_000_000;
+const ENTRIES_MAX: u64 = 10_000_000;
 /// Bytes of paths, link targets and extended attributes in one layer, which
 /// are all held in memory: 1 GiB.
-pub const NAMES_BYTES_MAX: u64 = 1 << 30;
+const NAMES_BYTES_MAX: u64 = 1 << 30;
 /// Bytes that one compressed byte may become. gzip cannot do more than 1,032
 /// (RFC 1951: 258 bytes from two bits); zstd can do 32,000 and no honest layer
 /// does.
-pub const RATIO_MAX: u64 = 1_100;
+const RATIO_MAX: u64 = 1_100;
 /// The ratio is not asked before this many bytes came out: small things of
 /// zeros are common. 64 MiB.
-pub const RATIO_FREE_BYTES: u64 = 64 << 20;
+pub(super) const RATIO_FREE_BYTES: u64 = 64 << 20;
 /// Directories below one another.
-pub const DEPTH_MAX: usize = 1_024;
+const DEPTH_MAX: usize = 1_024;
 
 /// Bounds for reading one layer or archive; what exceeds them is refused with
 /// the number.

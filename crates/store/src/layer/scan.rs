@@ -1,14 +1,34 @@
-//! One pass over a layer blob.
+//! One pass over a layer blob: its digest, its diff id, what is in it, and, where
+//! asked, its files on a disk.
+//!
+//! A helper thread reads, hashes and decompresses; the caller's thread hashes the
+//! tar, reads it and writes files. What is in memory at any time does not depend
+//! on the size of the layer, only the index does on the number of its entries.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use oci::{Compression, Descriptor, DiffId};
+use oci::{Compression, Descriptor, DiffId, Digest, Hasher};
+use sha2::Digest as _;
 
+use super::admit::{EntryError, Gate};
+use super::archive::{ArchiveEntry, ArchiveKind};
+use super::decompress::{self, DecompressError};
 use super::limits::Limits;
-use super::{LayerIndex, UnpackTarget};
+use super::merge::{Merge, PlaceError};
+use super::tar_reader::{Chunk, TarReadError, TarReader};
+use super::unpack::{Unpack, UnpackError, UnpackTarget};
+use super::whiteout::{self, WhiteoutError};
+use super::{ContentHash, Entry, EntryKind, EntryPath, LayerIndex, SMALL_FILE_BYTES_MAX};
+
+/// Bytes of tar that go from thread to thread at once.
+const PART_BYTES: usize = 256 * 1024;
+/// How many such parts wait between the threads.
+const PARTS: usize = 4;
 
 /// What a scan is told.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ScanOptions<'a> {
     /// How the blob is compressed, from its media type.
     pub compression: Compression,
@@ -24,16 +44,434 @@ pub struct ScanOptions<'a> {
 
 /// Why a layer was refused.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScanError {}
+pub enum ScanError {
+    /// The source of the bytes failed.
+    #[error("cannot read the layer")]
+    Read(#[source] io::Error),
+    /// Too many or too few bytes. Worth fetching again.
+    #[error("the layer should have {expected} bytes and has {actual}{}", if *.actual > *.expected { " or more" } else { "" })]
+    Size {
+        /// By its descriptor.
+        expected: u64,
+        /// Read.
+        actual: u64,
+    },
+    /// Other bytes than promised. Worth fetching again.
+    #[error("the layer should have the digest {expected} and has {actual}")]
+    Digest {
+        /// By its descriptor.
+        expected: Digest,
+        /// Of its bytes.
+        actual: Digest,
+    },
+    /// The bytes are those promised, but not those the image's config speaks of.
+    #[error("the layer should decompress to {expected} and decompresses to {actual}")]
+    DiffId {
+        /// By the image's config.
+        expected: DiffId,
+        /// Of the tar.
+        actual: DiffId,
+    },
+    /// Wrong label, or a decompression bomb.
+    #[error("the layer is refused: {0}")]
+    Refused(DecompressError),
+    /// The compressed stream is damaged.
+    #[error("the layer cannot be decompressed")]
+    Damaged(#[source] io::Error),
+    /// Not a tar that has one meaning.
+    #[error(transparent)]
+    Tar(TarReadError),
+    /// An entry that no root can have.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// A whiteout of nothing that can be.
+    #[error(transparent)]
+    Whiteout(#[from] WhiteoutError),
+    /// An entry without a place.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// Writing.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+}
+
+impl ScanError {
+    /// Whether the bytes were not those that the descriptor promises, so that
+    /// another copy may be good.
+    pub fn is_wrong_copy(&self) -> bool {
+        matches!(self, Self::Size { .. } | Self::Digest { .. })
+    }
+}
 
 /// Reads a layer blob to its end, once.
 ///
 /// # Errors
 ///
-/// Anything that is not exactly the layer promised. What was unpacked until
-/// then stays where it is, for the caller to remove.
+/// Anything that is not exactly the layer promised. Of damage inside and a
+/// wrong digest the digest is reported, because it says what to do: fetch
+/// again. What was unpacked until then stays where it is, for the caller to
+/// remove.
 pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
-    let _ = (input, options);
-    unimplemented!("replaced within the hour")
+    let blob = Verified::new(input, options.expected_blob);
+    let (full_sender, full) = sync_channel(PARTS);
+    let (empty_sender, empty) = channel();
+    let (read, mut blob, decompressed) = std::thread::scope(|scope| {
+        let helper = scope.spawn(move || {
+            let mut blob = blob;
+            let result = decompress_parts(&mut blob, options, &full_sender, &empty);
+            (blob, result)
+        });
+        // Dropped at the end of the statement, so that the helper stops too.
+        let read = read_layer(Parts::new(full, empty_sender), options);
+        let (blob, decompressed) = match helper.join() {
+            Ok(joined) => joined,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        (read, blob, decompressed)
+    });
+    let failed = match (decompressed, read) {
+        (Err(error), _) => Some(match downcast(error) {
+            Ok(refused) => ScanError::Refused(refused),
+            Err(error) => ScanError::Damaged(error),
+        }),
+        (Ok(()), Err(error)) => Some(error),
+        (Ok(()), Ok(index)) => {
+            blob.finish()?;
+            return verified_index(index, options);
+        }
+    };
+    let failed = failed.expect("every other arm returned");
+    if may_be_a_wrong_copy(&failed) {
+        blob.finish()?;
+    }
+    Err(failed)
+}
+
+/// Whether it is worth reading to the end to learn if these are the right bytes.
+fn may_be_a_wrong_copy(error: &ScanError) -> bool {
+    match error {
+        ScanError::Damaged(_) | ScanError::Tar(_) | ScanError::Entry(_) => true,
+        ScanError::Whiteout(_) | ScanError::Place(_) => true,
+        ScanError::Refused(refused) => matches!(refused, DecompressError::Mismatch { .. }),
+        ScanError::Read(_)
+        | ScanError::Size { .. }
+        | ScanError::Digest { .. }
+        | ScanError::DiffId { .. }
+        | ScanError::Unpack(_) => false,
+    }
+}
+
+fn verified_index(index: LayerIndex, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
+    match options.expected_diff_id {
+        Some(expected) if *expected != index.diff_id => Err(ScanError::DiffId {
+            expected: expected.clone(),
+            actual: index.diff_id,
+        }),
+        Some(_) | None => Ok(index),
+    }
+}
+
+/// The helper's work: fills parts until the blob or the reader ends.
+fn decompress_parts<R: Read + Send>(
+    blob: &mut Verified<R>,
+    options: ScanOptions<'_>,
+    full: &SyncSender<Vec<u8>>,
+    empty: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
+    let mut tar = decompress::labelled(blob, options.compression, options.limits)?;
+    loop {
+        let mut part = empty.try_recv().unwrap_or_else(|_| vec![0; PART_BYTES]);
+        part.resize(PART_BYTES, 0);
+        let mut filled = 0;
+        let mut outcome = Ok(());
+        while filled < PART_BYTES {
+            match tar.read(&mut part[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        part.truncate(filled);
+        // A reader that is gone has its own error to tell.
+        let gone = filled > 0 && full.send(part).is_err();
+        outcome?;
+        if gone || filled < PART_BYTES {
+            return Ok(());
+        }
+    }
+}
+
+/// The caller's work: tar to index, and to disk.
+fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
+    let mut tar = TarReader::new(parts, options.limits);
+    let mut gate = Gate::new(options.limits);
+    let lower = options.unpack.and_then(|target| target.lower);
+    let mut merge = Merge::growing(lower);
+    let mut unpack = options.unpack.map(Unpack::new).transpose()?;
+    let mut small_files = BTreeMap::new();
+    while let Some(raw) = tar.next_entry().map_err(ScanError::Tar)? {
+        let admitted = gate.admit(raw)?;
+        let entry = layer_entry(admitted)?;
+        let path = entry.path.clone();
+        let size = match &entry.kind {
+            EntryKind::File { size, .. } => Some(*size),
+            _ => None,
+        };
+        let metadata = unpack.is_some().then(|| entry.metadata.clone());
+        let kind = unpack.is_some().then(|| entry.kind.clone());
+        let effect = merge.apply(entry)?;
+        let mut file = match (&mut unpack, &kind, &metadata) {
+            (Some(unpack), Some(kind), Some(metadata)) => {
+                unpack.apply(&mut merge, effect, &path, kind, metadata)?
+            }
+            _ => None,
+        };
+        let Some(size) = size else { continue };
+        let keeps = is_small_file(&path) && size <= SMALL_FILE_BYTES_MAX;
+        let mut kept = Vec::new();
+        let mut hasher = sha2::Sha256::new();
+        while let Some(chunk) = tar.next_chunk().map_err(ScanError::Tar)? {
+            match chunk {
+                Chunk::Data(bytes) => {
+                    hasher.update(bytes);
+                    if keeps {
+                        kept.extend_from_slice(bytes);
+                    }
+                    if let Some(file) = &mut file {
+                        file.write(bytes)?;
+                    }
+                }
+                Chunk::Hole(bytes) => {
+                    zeros(bytes, |part| {
+                        hasher.update(part);
+                        if keeps {
+                            kept.extend_from_slice(part);
+                        }
+                    });
+                    if let Some(file) = &mut file {
+                        file.skip(bytes)?;
+                    }
+                }
+            }
+        }
+        merge.amend_last(EntryKind::File {
+            size,
+            content: ContentHash(hasher.finalize().into()),
+        });
+        if let (Some(file), Some(metadata)) = (file, &metadata) {
+            file.finish(metadata)?;
+        }
+        if keeps {
+            small_files.insert(path, kept.into());
+        } else if is_small_file(&path) {
+            // A later one of the same path, too long to keep.
+            small_files.remove(&path);
+        }
+    }
+    if let Some(unpack) = unpack {
+        unpack.finish(&merge)?;
+    }
+    let tar_bytes = tar.bytes_read();
+    let diff_id = tar.into_inner().diff_id();
+    let (entries, implicit_parents) = merge.into_entries();
+    Ok(LayerIndex {
+        diff_id,
+        entries,
+        tar_bytes,
+        small_files,
+        implicit_parents,
+    })
+}
+
+/// What an entry of a tar is in a layer: itself, or a mark.
+fn layer_entry(admitted: ArchiveEntry) -> Result<Entry, ScanError> {
+    let ArchiveEntry {
+        path,
+        kind,
+        metadata,
+    } = admitted;
+    if let Some((path, kind)) = whiteout::of(&path, &kind)? {
+        return Ok(Entry {
+            path,
+            kind,
+            metadata,
+        });
+    }
+    let kind = match kind {
+        ArchiveKind::Directory => EntryKind::Directory,
+        ArchiveKind::File { size } => EntryKind::File {
+            size,
+            // Known once it was read.
+            content: ContentHash([0; 32]),
+        },
+        ArchiveKind::Symlink { target } => EntryKind::Symlink { target },
+        ArchiveKind::HardLink { target } => EntryKind::HardLink { target },
+        ArchiveKind::CharacterDevice { major, minor } => {
+            EntryKind::CharacterDevice { major, minor }
+        }
+        ArchiveKind::BlockDevice { major, minor } => EntryKind::BlockDevice { major, minor },
+        ArchiveKind::Fifo => EntryKind::Fifo,
+    };
+    Ok(Entry {
+        path,
+        kind,
+        metadata,
+    })
+}
+
+/// User databases: their names are asked for by COPY --chown and USER.
+fn is_small_file(path: &EntryPath) -> bool {
+    matches!(path.name(), b"passwd" | b"group")
+}
+
+fn zeros(mut bytes: u64, mut each: impl FnMut(&[u8])) {
+    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    while bytes > 0 {
+        let count = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(ZEROS.len());
+        each(&ZEROS[..count]);
+        bytes -= count as u64;
+    }
+}
+
+fn downcast(error: io::Error) -> Result<DecompressError, io::Error> {
+    match error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<DecompressError>())
+    {
+        Some(refused) => Ok(refused.clone()),
+        None => Err(error),
+    }
+}
+
+/// The tar as the helper hands it over, hashed on arrival.
+struct Parts {
+    full: Receiver<Vec<u8>>,
+    empty: Sender<Vec<u8>>,
+    part: Vec<u8>,
+    consumed: usize,
+    hasher: Hasher,
+}
+
+impl Parts {
+    fn new(full: Receiver<Vec<u8>>, empty: Sender<Vec<u8>>) -> Self {
+        Self {
+            full,
+            empty,
+            part: Vec::new(),
+            consumed: 0,
+            hasher: Hasher::default(),
+        }
+    }
+
+    /// Of everything that arrived.
+    fn diff_id(self) -> DiffId {
+        DiffId(self.hasher.finish())
+    }
+}
+
+impl Read for Parts {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Parts {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        // Hung up means the end, or an error that the helper returns itself.
+        if self.consumed == self.part.len()
+            && let Ok(next) = self.full.recv()
+        {
+            self.hasher.update(&next);
+            let spent = std::mem::replace(&mut self.part, next);
+            self.consumed = 0;
+            // The helper may be done and want no more.
+            let _ = self.empty.send(spent);
+        }
+        Ok(&self.part[self.consumed..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.consumed += count;
+    }
+}
+
+/// The blob, hashed and counted as it is read.
+struct Verified<R> {
+    input: R,
+    hasher: Hasher,
+    count: u64,
+    expected: Descriptor,
+    /// The source's own failure, which decoders would wrap beyond recognition.
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Verified<R> {
+    fn new(input: R, expected: &Descriptor) -> Self {
+        Self {
+            input,
+            hasher: Hasher::new(expected.digest.algorithm()),
+            count: 0,
+            expected: expected.clone(),
+            failed: None,
+        }
+    }
+
+    /// Reads what a decoder left over, and says whether it all was the blob.
+    fn finish(&mut self) -> Result<(), ScanError> {
+        let mut rest = vec![0; 64 * 1024];
+        while self.failed.is_none() && self.count <= self.expected.size {
+            match self.read(&mut rest) {
+                Ok(0) => break,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(ScanError::Read(error));
+        }
+        if self.count != self.expected.size {
+            return Err(ScanError::Size {
+                expected: self.expected.size,
+                actual: self.count,
+            });
+        }
+        let actual = self.hasher.clone().finish();
+        if actual != self.expected.digest {
+            return Err(ScanError::Digest {
+                expected: self.expected.digest.clone(),
+                actual,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.count > self.expected.size {
+            return Err(io::Error::other("more bytes than the descriptor says"));
+        }
+        match self.input.read(buffer) {
+            Ok(count) => {
+                self.hasher.update(&buffer[..count]);
+                self.count += count as u64;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
 }
