@@ -21,14 +21,12 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
+// The help of a verb is the comment of its arguments, in its file.
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Build an image from a Dockerfile
     Build(Box<BuildArguments>),
-    /// Send an image of the store to a registry
     Push(PushArguments),
-    /// Look at, check or empty the store
     Store(StoreArguments),
     /// Print the version
     Version,

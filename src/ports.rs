@@ -45,7 +45,10 @@ fn registry_client(
     })?;
     let credentials = CredentialStore::load(settings.credentials.clone())
         .map_err(|error| ProgramError::input("could not read the credentials").because(&error))?;
-    let notes = notes.iter().map(|note| note.0.as_str());
+    // The system's own files are full of settings that mean nothing to kiln; who names a file is
+    // told what in it has no effect.
+    let named = settings.registries_conf_wanted.is_some();
+    let notes = notes.iter().filter(|_| named).map(|note| note.0.as_str());
     for note in notes.chain(credentials.notes().iter().map(String::as_str)) {
         presentation.warn(note);
     }
