@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchown, openat};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, chdir, kill_process, set_dumpable_behavior,
     set_parent_process_death_signal, waitpid,
@@ -69,6 +69,7 @@ fn begin() -> io::Result<Channel> {
 fn supervise(channel: &Channel) -> Result<Exit, Failure> {
     let (process, binds, trial) = receive_order(channel)?;
     user_namespace::check_mapped(process.ids, &process.user)?;
+    give_outputs(&process)?;
 
     let namespace = user_namespace::create(process.ids)?;
     let id_map = match process.ids {
@@ -137,6 +138,22 @@ fn receive_order(channel: &Channel) -> Result<(Process, Vec<OwnedFd>, bool), Fai
         .map_err(io::Error::other)
         .doing(doing)?;
     Ok((process, binds, trial))
+}
+
+/// Makes the two pipes the process's own: `/dev/stdout` and `/dev/stderr` open them anew, and the
+/// kernel checks their owner then.
+fn give_outputs(process: &Process) -> Result<(), Failure> {
+    let base = match process.ids {
+        IdMapping::Reserved { base, .. } => base,
+        IdMapping::Inherited => 0,
+    };
+    // No overflow: the ids were found to be in the range.
+    let owner = Some(Uid::from_raw(base.saturating_add(process.user.uid)));
+    let group = Some(Gid::from_raw(base.saturating_add(process.user.gid)));
+    for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        fchown(output, owner, group).doing(|| "give the process its outputs".to_owned())?;
+    }
+    Ok(())
 }
 
 /// From here on this process is root of the user namespace and nobody outside of it. The mount

@@ -112,6 +112,12 @@ impl Cage {
         self.directory.path().join("helper")
     }
 
+    /// Makes an empty directory of the caller.
+    pub(crate) fn make(&self, path: &Path) {
+        fs::create_dir(path).expect("an empty directory");
+        self.give(path);
+    }
+
     /// Makes a file or directory the caller's.
     pub(crate) fn give(&self, path: &Path) {
         chown(path, Some(self.ids.0), Some(self.ids.1)).expect("our own file");

@@ -86,7 +86,10 @@ fn nothing_of_the_builder_leaks_in() {
             "0\n",
         ),
         ("readlink /proc/1/exe || echo refused", "refused\n"),
-        ("ls /proc/1/fd 2>/dev/null || echo refused", "refused\n"),
+        (
+            "readlink /proc/1/fd/0 /proc/1/cwd /proc/1/root || echo refused",
+            "refused\n",
+        ),
         (
             "(echo x > /proc/1/exe) 2>/dev/null || echo refused",
             "refused\n",
