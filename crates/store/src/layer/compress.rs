@@ -151,7 +151,8 @@ impl<O: Output> Packer<O> {
             // All that there is, or the rest behind blocks compressed inline.
             self.threads = NonZeroUsize::MIN;
         }
-        if self.filled > 0 {
+        // Nothing at all is one empty member, not an empty file.
+        if self.filled > 0 || self.tar_bytes == 0 {
             self.end_block()?;
         }
         if let Some(farm) = &mut self.farm {
@@ -437,5 +438,169 @@ impl Drop for Farm {
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use oci::Digest;
+
+    use super::*;
+
+    impl Output for Vec<u8> {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+            self.extend_from_slice(bytes);
+            Ok(())
+        }
+
+        fn refuse(&self, cause: io::Error) -> DiskError {
+            DiskError::new("compress", "test".as_ref(), cause)
+        }
+    }
+
+    /// Bytes that look like text, like numbers, and like nothing, in turns, from
+    /// a generator of our own: no crate may change them.
+    fn input(bytes: usize) -> Vec<u8> {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut out = Vec::with_capacity(bytes + 16);
+        while out.len() < bytes {
+            match (out.len() >> 18) % 4 {
+                0 => out.extend_from_slice(format!("line {}\n", random() % 1000).as_bytes()),
+                1 => out.extend_from_slice(&random().to_le_bytes()),
+                2 => out.extend_from_slice(&(random() % 77).to_le_bytes()),
+                _ => out.extend_from_slice(&[0; 16]),
+            }
+        }
+        out.truncate(bytes);
+        out
+    }
+
+    fn pack(input: &[u8], compression: Compression, threads: usize) -> (Vec<u8>, DiffId) {
+        let codec = Codec {
+            compression,
+            level: default_level(compression),
+        };
+        let threads = NonZeroUsize::new(threads).unwrap();
+        let mut packer = Packer::new(Vec::new(), codec, threads);
+        for piece in input.chunks(7_777) {
+            packer.write(piece).unwrap();
+        }
+        let packed = packer.finish().unwrap();
+        assert_eq!(packed.tar_bytes, input.len() as u64);
+        (packed.output, packed.diff_id)
+    }
+
+    fn unpack(blob: &[u8], compression: Compression) -> Vec<u8> {
+        let mut out = Vec::new();
+        match compression {
+            Compression::None => out.extend_from_slice(blob),
+            Compression::Gzip => {
+                flate2::read::MultiGzDecoder::new(blob)
+                    .read_to_end(&mut out)
+                    .unwrap();
+            }
+            Compression::Zstd => {
+                zstd::stream::copy_decode(blob, &mut out).unwrap();
+            }
+        }
+        out
+    }
+
+    const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bytes_and_they_decompress() {
+        let sizes = [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1, 5 * BLOCK_BYTES - 3];
+        for (size, compression) in sizes
+            .into_iter()
+            .flat_map(|size| ALL.map(|compression| (size, compression)))
+        {
+            let input = input(size);
+            let one = pack(&input, compression, 1);
+            assert_eq!(one.1, DiffId(Digest::of(&input)));
+            assert!(unpack(&one.0, compression) == input, "{size} {compression:?}");
+            for threads in [2, 3, 8] {
+                assert!(pack(&input, compression, threads) == one, "{threads}");
+            }
+        }
+    }
+
+    /// As for the tar: a new version of a compressor that writes other bytes is
+    /// a change of format.
+    #[test]
+    fn the_bytes_are_a_contract() {
+        let input = input(3 * BLOCK_BYTES + 5);
+        let digests = ALL.map(|compression| Digest::of(&pack(&input, compression, 2).0));
+        let digests = digests.map(|digest| digest.short().to_owned());
+        assert_eq!(digests, ["794fcb4b63c2", "d167706ebd34", "6b51dda60cb6"]);
+    }
+
+    #[test]
+    fn noise_is_stored_and_the_rest_is_not() {
+        let codec = Codec {
+            compression: Compression::Gzip,
+            level: GZIP_LEVEL,
+        };
+        let mut engine = Engine::new(codec);
+        let input = input(BLOCK_BYTES);
+        let quarter = BLOCK_BYTES / 4;
+        let noise = &input[quarter..2 * quarter];
+        let repeated: Vec<u8> = noise[..1024]
+            .iter()
+            .copied()
+            .cycle()
+            .take(quarter)
+            .collect();
+        let cases = [
+            (&input[..quarter], false),
+            (noise, true),
+            (&input[2 * quarter..3 * quarter], false),
+            (&repeated, false),
+            // Too small for a guess.
+            (&noise[..1024], false),
+        ];
+        for (number, (bytes, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(engine.is_incompressible(bytes), expected, "case {number}");
+        }
+        let mut output = Vec::new();
+        engine.compress(noise, &mut output).unwrap();
+        assert!(output.len() < noise.len() + noise.len() / 1000);
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_pipeline_and_its_threads() {
+        struct Full(usize);
+        impl Output for Full {
+            fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+                self.0 = self.0.checked_sub(bytes.len()).ok_or_else(|| {
+                    let cause = io::Error::from(io::ErrorKind::StorageFull);
+                    DiskError::new("write", "/".as_ref(), cause)
+                })?;
+                Ok(())
+            }
+
+            fn refuse(&self, cause: io::Error) -> DiskError {
+                DiskError::new("compress", "/".as_ref(), cause)
+            }
+        }
+        let codec = Codec {
+            compression: Compression::Zstd,
+            level: ZSTD_LEVEL,
+        };
+        let mut packer = Packer::new(Full(1_000_000), codec, NonZeroUsize::new(3).unwrap());
+        let input = input(8 * BLOCK_BYTES);
+        let error = packer
+            .write(&input)
+            .and_then(|()| packer.finish().map(|_| ()))
+            .unwrap_err();
+        assert!(error.is_full() && error.to_string().contains("inodes are free"));
     }
 }

@@ -311,3 +311,174 @@ fn octal(field: &mut [u8], mut value: u64) {
         value >>= 3;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::ContentHash;
+
+    fn entry(path: &str, kind: EntryKind) -> Entry {
+        Entry {
+            path: EntryPath::parse(path.as_bytes()).unwrap(),
+            kind,
+            metadata: Metadata::root_owned(0o644, 1_700_000_000),
+        }
+    }
+
+    fn file(path: &str, size: u64) -> Entry {
+        let content = ContentHash([0; 32]);
+        entry(path, EntryKind::File { size, content })
+    }
+
+    fn encode(entry: &Entry) -> Vec<u8> {
+        let mut out = Vec::new();
+        header(entry, &mut out).unwrap();
+        out
+    }
+
+    /// The entries that exercise every rule of the table above.
+    fn samples() -> Vec<Entry> {
+        let link = |target: &[u8]| EntryKind::Symlink {
+            target: target.into(),
+        };
+        let mut capability = file("bin/ping", 3);
+        capability.metadata.mode = 0o4755;
+        for (name, value) in [
+            (&b"security.capability"[..], &b"\x01\0\0\x02\0\n=\xff"[..]),
+            (b"user.a", b""),
+        ] {
+            let (name, value) = (name.into(), value.into());
+            capability.metadata.xattrs.insert(name, value);
+        }
+        let mut large_numbers = file("big", 9 << 30);
+        large_numbers.metadata.uid = 3_000_000_000;
+        large_numbers.metadata.gid = 2_097_152;
+        large_numbers.metadata.mtime = -1;
+        let long = format!("{}/{}", "d".repeat(120), "f".repeat(90));
+        let longer = format!("{}/{}", "d".repeat(120), "f".repeat(101));
+        let mut bytes = entry("x", EntryKind::Fifo);
+        bytes.path = EntryPath::parse(b"caf\xe9").unwrap();
+        let mut long_bytes = entry("x", EntryKind::Directory);
+        long_bytes.path = EntryPath::parse(&[b'\xff'; 200]).unwrap();
+        vec![
+            entry("etc", EntryKind::Directory),
+            file("etc/motd", 12),
+            capability,
+            large_numbers,
+            file(&long, 0),
+            file(&longer, 0),
+            bytes,
+            long_bytes,
+            entry("l", link(b"/etc/motd")),
+            entry("ll", link(&[b't'; 101])),
+            entry(
+                "h",
+                EntryKind::HardLink {
+                    target: EntryPath::parse(b"/etc/motd").unwrap(),
+                },
+            ),
+            entry(
+                "dev/null",
+                EntryKind::CharacterDevice { major: 1, minor: 3 },
+            ),
+            entry(
+                "dev/sda",
+                EntryKind::BlockDevice {
+                    major: 4095,
+                    minor: 1_048_575,
+                },
+            ),
+            entry("etc/gone", EntryKind::Whiteout),
+            entry("top", EntryKind::Whiteout),
+            entry("srv", EntryKind::Opaque),
+        ]
+    }
+
+    /// A change of this digest changes the digests of layers that people have
+    /// pushed and pinned: it is a change of format, never a refactoring.
+    #[test]
+    fn the_bytes_are_a_contract() {
+        let mut tar = Vec::new();
+        for sample in samples() {
+            header(&sample, &mut tar).unwrap();
+        }
+        assert_eq!(tar.len() % BLOCK_BYTES, 0);
+        assert_eq!(
+            oci::Digest::of(&tar).as_str(),
+            "sha256:cfa1fabf5b5e3a4ee885534e178dcb06eacb8220fb4db86b9b43a08cbe95f506"
+        );
+    }
+
+    fn check_pax(entry: &Entry, expected: &[u8]) {
+        let bytes = encode(entry);
+        assert_eq!(bytes[156], b'x', "{entry:?}");
+        let body = &bytes[BLOCK_BYTES..bytes.len() - BLOCK_BYTES];
+        let end = body.iter().rposition(|b| *b != 0).unwrap() + 1;
+        assert_eq!(
+            body[..end].escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+    }
+
+    #[test]
+    fn pax_headers_appear_only_where_ustar_has_no_room() {
+        let pax: Vec<_> = samples()
+            .iter()
+            .filter(|entry| encode(entry)[156] == b'x')
+            .map(|entry| entry.path.as_bytes()[..3.min(entry.path.as_bytes().len())].to_vec())
+            .collect();
+        let expected: [&[u8]; 5] = [b"bin", b"big", b"ddd", b"\xff\xff\xff", b"ll"];
+        assert_eq!(pax, expected);
+    }
+
+    #[test]
+    fn pax_records_are_sorted_and_count_their_own_length() {
+        let samples = samples();
+        check_pax(
+            &samples[2],
+            b"45 SCHILY.xattr.security.capability=\x01\0\0\x02\0\n=\xff\n24 SCHILY.xattr.user.a=\n",
+        );
+        check_pax(
+            &samples[3],
+            b"15 gid=2097152\n12 mtime=-1\n19 size=9663676416\n18 uid=3000000000\n",
+        );
+        // 98 bytes without the length: two digits are one too few.
+        let mut edge = Pax::default();
+        edge.add(b"k", &[b'v'; 94]);
+        assert!(edge.0.starts_with(b"100 k=") && edge.0.len() == 100);
+    }
+
+    #[test]
+    fn what_a_tar_cannot_hold_is_refused() {
+        let refused = |entry: Entry| header(&entry, &mut Vec::new()).unwrap_err();
+        assert_eq!(refused(entry("", EntryKind::Directory)), TarError::Root);
+        for name in [".wh.x", "a/.wh..wh..opq", ".wh.d/x"] {
+            let error = refused(file(name, 0));
+            assert!(matches!(error, TarError::Whiteout(_)), "{name}: {error}");
+        }
+        let device = EntryKind::BlockDevice {
+            major: 1 << 21,
+            minor: 0,
+        };
+        assert!(matches!(
+            refused(entry("d", device)),
+            TarError::Device { .. }
+        ));
+        for name in [&b""[..], b"a=b", b"a\0b"] {
+            let mut file = file("f", 0);
+            file.metadata.xattrs.insert(name.into(), [].into());
+            assert!(matches!(refused(file), TarError::Attribute { .. }));
+        }
+        let target = EntryKind::Symlink {
+            target: b"a\0b".as_slice().into(),
+        };
+        assert!(matches!(refused(entry("l", target)), TarError::Target(_)));
+    }
+
+    #[test]
+    fn content_is_padded_to_blocks() {
+        for (size, expected) in [(0, 0), (1, 511), (511, 1), (512, 0), (u64::MAX, 1)] {
+            assert_eq!(padding(size), expected, "{size}");
+        }
+    }
+}

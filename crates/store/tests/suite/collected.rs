@@ -1,0 +1,173 @@
+//! What goes when something must go, and what stays.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use oci::{Compression, Descriptor, Digest, MediaType};
+use store::Store;
+use store::gc::{PruneError, PruneOptions};
+use store::layer::{Layer, LayerWriter};
+use store::unpacked::UnpackedKey;
+
+use crate::{add_file, directory, open, options};
+
+fn layer(store: &Store, name: &str) -> Layer {
+    let mut writer = LayerWriter::create(store, options(Compression::Gzip, 1)).unwrap();
+    add_file(&mut writer, name, name.repeat(10_000).as_bytes());
+    writer.finish().unwrap()
+}
+
+/// An image of one layer, as documents.
+fn image(store: &Store, layer: &Layer) -> Descriptor {
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        layer.diff_id
+    );
+    let config_digest = store.blobs().put(config.as_bytes()).unwrap();
+    let config = Descriptor::new(MediaType::OciConfig, config_digest, config.len() as u64);
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OciManifest,
+        "config": config,
+        "layers": [layer.descriptor],
+    })
+    .to_string();
+    let digest = store.blobs().put(manifest.as_bytes()).unwrap();
+    Descriptor::new(MediaType::OciManifest, digest, manifest.len() as u64)
+}
+
+/// Two images, one of them named, with all that a build leaves.
+fn fill(store: &Store) -> [Layer; 2] {
+    let layers = [layer(store, "kept"), layer(store, "loose")];
+    let targets = [image(store, &layers[0]), image(store, &layers[1])];
+    store.images().set("kept:1", &targets[0]);
+    store.records().put(&Digest::of(b"step"), b"answer");
+    let scratch = store.scratch().unwrap();
+    let tree = scratch.directory().unwrap();
+    fs::write(tree.join("file"), "x".repeat(10_000)).unwrap();
+    let key = UnpackedKey::Layer(layers[0].diff_id.clone());
+    store.unpacked().adopt(&tree, key).unwrap();
+    store.flush().unwrap();
+    layers
+}
+
+#[derive(Debug, PartialEq)]
+struct Left {
+    blobs: u64,
+    indexes: u64,
+    records: u64,
+    unpacked: u64,
+    images: u64,
+}
+
+fn check(prepare: impl FnOnce(&Store), options: PruneOptions, expected: Left) {
+    let directory = directory();
+    fill(&open(directory.path()));
+    let store = open(directory.path());
+    prepare(&store);
+    let before = store.du().unwrap().bytes();
+    let pruned = store.prune(&options).unwrap();
+    let usage = store.du().unwrap();
+    let left = Left {
+        blobs: usage.blobs.count,
+        indexes: usage.indexes.count,
+        records: usage.records.count,
+        unpacked: usage.unpacked.count,
+        images: usage.images.count,
+    };
+    assert_eq!(left, expected, "{options:?}");
+    assert_eq!(usage.trash.count, 0);
+    assert_eq!(pruned.removed == 0, usage.bytes() == before, "{options:?}");
+    assert_eq!(store.verify(false).unwrap().damage, []);
+}
+
+const ALL: Left = Left {
+    blobs: 6,
+    indexes: 2,
+    records: 1,
+    unpacked: 1,
+    images: 1,
+};
+
+const NEEDED: Left = Left {
+    blobs: 3,
+    indexes: 1,
+    records: 0,
+    unpacked: 0,
+    images: 1,
+};
+
+fn set_ages(store: &Store, time: SystemTime) {
+    let mut todo = vec![store.path().to_owned()];
+    while let Some(directory) = todo.pop() {
+        for item in fs::read_dir(directory).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                todo.push(path);
+            } else if path.parent() != Some(store.path()) {
+                let times = fs::FileTimes::new().set_accessed(time).set_modified(time);
+                fs::File::open(path).unwrap().set_times(times).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn named_images_stay_and_the_rest_goes_as_asked() {
+    let nothing = PruneOptions::default();
+    let day = Duration::from_secs(86_400);
+    let all = PruneOptions {
+        all: true,
+        ..nothing
+    };
+    let old = PruneOptions {
+        older_than: Some(day),
+        ..nothing
+    };
+    check(|_| {}, nothing, ALL);
+    check(|_| {}, all, NEEDED);
+    check(|_| {}, old, ALL);
+    check(|store| set_ages(store, SystemTime::now() - 2 * day), old, NEEDED);
+    // A clock that was wrong makes nothing old.
+    check(|store| set_ages(store, SystemTime::now() + 2 * day), old, ALL);
+    let keep = |bytes| PruneOptions {
+        keep_bytes: Some(bytes),
+        ..nothing
+    };
+    check(|_| {}, keep(1 << 30), ALL);
+    check(|_| {}, keep(0), NEEDED);
+}
+
+#[test]
+fn directories_without_a_record_go_with_any_pruning() {
+    let directory = directory();
+    fill(&open(directory.path()));
+    let store = open(directory.path());
+    let orphan = store.path().join("unpacked/ab/abcdef.1-0-7");
+    fs::create_dir_all(orphan.join("deep/down")).unwrap();
+    fs::set_permissions(
+        orphan.join("deep"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o000),
+    )
+    .unwrap();
+    store.prune(&PruneOptions::default()).unwrap();
+    assert!(!orphan.exists());
+    assert_eq!(store.du().unwrap().unpacked.count, 1);
+}
+
+#[test]
+fn nothing_is_pruned_while_somebody_works() {
+    let directory = directory();
+    let (one, two) = (open(directory.path()), open(directory.path()));
+    let refused = one.prune(&PruneOptions::default()).unwrap_err();
+    let PruneError::InUse { processes } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(processes, [std::process::id().to_string()]);
+    drop(two);
+    let clone = one.clone();
+    let refused = one.prune(&PruneOptions::default()).unwrap_err();
+    assert!(matches!(refused, PruneError::InUseHere));
+    drop(clone);
+    one.prune(&PruneOptions::default()).unwrap();
+}
