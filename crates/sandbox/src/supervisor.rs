@@ -17,7 +17,7 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, chdir, kill_process, set_dumpable_behavior,
     set_parent_process_death_signal, waitpid,
 };
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_name};
 
 use crate::channel::Channel;
 use crate::failure::{Doing, Failure};
@@ -54,6 +54,8 @@ pub(crate) fn main() -> ! {
 /// Lets go of everything but the channel, and moves that out of the way of the standard descriptors.
 fn begin() -> io::Result<Channel> {
     sys::close_inherited()?;
+    // Started from a descriptor, it would be listed under that number.
+    set_name(c"kiln-sandbox")?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let nothing = openat(

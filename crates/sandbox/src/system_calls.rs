@@ -24,8 +24,9 @@ use crate::sys;
 /// Flags of clone(2) that make namespaces.
 const CLONE_NAMESPACES: u64 = 0x7E02_0000;
 
-/// personality(2): Linux, Linux on a 32-bit machine, both without address randomisation of
-/// `uname` (UNAME26), and the question what it is.
+/// The execution domains of personality(2) that a build may ask for: the normal one (0), the one
+/// that calls the machine 32-bit (8), both with a kernel version that begins with 2.6 (0x20000),
+/// and the question which one it is.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF];
 
 /// Sockets into the kernel's crypto code, and to the hypervisor.

@@ -50,6 +50,7 @@ pub(crate) fn for_each_caller(act: impl Fn(Cage)) {
     for caller in [Caller::Root, Caller::User] {
         match Cage::new(caller) {
             Ok(cage) => act(cage),
+            #[allow(clippy::print_stdout)] // A skipped test says so.
             Err(reason) => println!("skipped for {caller:?}: {reason}"),
         }
     }

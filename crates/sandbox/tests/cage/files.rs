@@ -140,13 +140,7 @@ fn binds_are_read_only_when_asked_and_never_set_user_id() {
         fs::write(shared.join("file"), "content").expect("a file");
         fs::copy("/bin/busybox", shared.join("id")).expect("a copy");
         fs::set_permissions(shared.join("id"), fs::Permissions::from_mode(0o4755)).expect("ours");
-        cage.mount(
-            "/data",
-            MountSource::Bind {
-                source: shared.clone(),
-            },
-            true,
-        );
+        cage.mount("/data", MountSource::Bind { source: shared }, true);
         cage.process.user.uid = 5;
         let seen = cage
             .sh("cat /data/file; touch /data/new 2>/dev/null || echo -refused; /data/id -u")
