@@ -7,7 +7,7 @@
 //!
 //! * [`Registry`]: a distribution registry in memory, over HTTP/1.1, with
 //!   scripted faults and a log of every request.
-//! * [`image`]: small valid images made from a few lines.
+//! * [`image()`]: small valid images made from a few lines.
 //! * [`validate_image`]: reads an image back from a registry and checks
 //!   everything that can be checked.
 //! * [`tar`]: reads and writes tar streams independently of the code under
