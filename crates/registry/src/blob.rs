@@ -82,6 +82,7 @@ struct Fetch<'a> {
     /// What has come and is not handed out yet; `None` for large blobs, which
     /// are handed out as they come.
     held: Option<Vec<Bytes>>,
+    handed_out: bool,
 }
 
 /// Why one download ended early.
@@ -343,6 +344,7 @@ async fn fetch(
         hasher: Hasher::new(descriptor.digest.algorithm()),
         offset: 0,
         held: (descriptor.size <= HELD_BYTES_MAX).then(Vec::new),
+        handed_out: false,
     };
     let mut failure: Option<Error> = None;
     for endpoint in &endpoints {
@@ -352,7 +354,7 @@ async fn fetch(
                 Ok(()) => return Ok(()),
                 Err(Broken::Abandoned) => return Ok(()),
                 Err(Broken::Corrupted(error)) => {
-                    if fetch.held.is_none() {
+                    if fetch.handed_out {
                         return Err(error);
                     }
                     fetch.restart();
@@ -546,7 +548,8 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    async fn hand_out(&self, piece: Bytes) -> Result<(), Broken> {
+    async fn hand_out(&mut self, piece: Bytes) -> Result<(), Broken> {
+        self.handed_out = true;
         self.sender
             .send(Piece::Bytes(piece))
             .await

@@ -1,0 +1,8 @@
+//! The client against registries that fail, lie and stall.
+
+mod accounts;
+mod common;
+mod faults;
+mod helpers;
+mod origins;
+mod real;
