@@ -310,9 +310,7 @@ impl BlobReader {
         if self.left == 0 && found == self.digest {
             return Ok(());
         }
-        self.blobs
-            .discard(&self.digest)
-            .map_err(io::Error::other)?;
+        self.blobs.discard(&self.digest).map_err(io::Error::other)?;
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
             BlobError::Damaged {

@@ -15,7 +15,7 @@ use crate::image::{IMAGES, Image};
 use crate::indexes::{INDEXES, index_path};
 use crate::layer::LayerIndex;
 use crate::lock;
-use crate::record::{RECORDS, open_regular, read_bounded, unseal};
+use crate::record::{RECORDS, open_unnoticed, read_bounded, unseal};
 use crate::stat_cache::{self, STAT};
 use crate::store::{BLOBS, LOCK_FILE, Store, TMP, TRASH};
 use crate::unpacked::UNPACKED;
@@ -63,10 +63,19 @@ impl Usage {
             tmp,
             trash,
         } = self;
-        [blobs, indexes, unpacked, records, images, stat_caches, tmp, trash]
-            .iter()
-            .map(|amount| amount.bytes)
-            .sum()
+        [
+            blobs,
+            indexes,
+            unpacked,
+            records,
+            images,
+            stat_caches,
+            tmp,
+            trash,
+        ]
+        .iter()
+        .map(|amount| amount.bytes)
+        .sum()
     }
 }
 
@@ -507,7 +516,10 @@ fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
     })?;
     let mut items = Vec::new();
     for (mark, used) in marks {
-        let named = read_bounded(&root.join(&mark))
+        let named = open_unnoticed(&root.join(&mark))
+            .ok()
+            .flatten()
+            .and_then(read_bounded)
             .and_then(|bytes| unseal(&mark, &bytes).map(<[u8]>::to_vec))
             .and_then(|name| String::from_utf8(name).ok());
         let tree = named
@@ -571,7 +583,7 @@ fn fault(
             let Some(digest) = digest_at(path) else {
                 return stray("its name is not a digest");
             };
-            let Some(mut file) = open_regular(&full).on("open", &full)? else {
+            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
                 return Ok(None);
             };
             let found = hash(&mut file, digest.algorithm()).on("read", &full)?;
@@ -585,7 +597,11 @@ fn fault(
             let Some(digest) = digest_at(path) else {
                 return stray("its name is not a digest");
             };
-            let bytes = std::fs::read(&full).on("read", &full)?;
+            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).on("read", &full)?;
             match LayerIndex::decode(&bytes) {
                 Ok(index) if index.diff_id == DiffId(digest) => Ok(None),
                 Ok(index) => wrong(format!("it is the index of {}", index.diff_id)),
@@ -593,16 +609,15 @@ fn fault(
             }
         }
         Kind::Record | Kind::Unpacked | Kind::Image => {
-            let bytes = read_bounded(&full);
+            let file = open_unnoticed(&full).on("open", &full)?;
+            let bytes = file.and_then(read_bounded);
             let payload = bytes.as_deref().and_then(|bytes| unseal(path, bytes));
             match (kind, payload) {
                 (_, None) => wrong("its checksum does not fit its content and name".into()),
-                (Kind::Image, Some(payload)) => {
-                    match serde_json::from_slice::<Image>(payload) {
-                        Ok(_) => Ok(None),
-                        Err(error) => wrong(error.to_string()),
-                    }
-                }
+                (Kind::Image, Some(payload)) => match serde_json::from_slice::<Image>(payload) {
+                    Ok(_) => Ok(None),
+                    Err(error) => wrong(error.to_string()),
+                },
                 (_, Some(_)) => Ok(None),
             }
         }

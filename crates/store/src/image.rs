@@ -61,7 +61,11 @@ impl Images {
     pub fn list(&self) -> Vec<Image> {
         let directory = self.files.root.join(IMAGES);
         let mut found = BTreeMap::new();
-        for item in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        for item in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let path = PathBuf::from(IMAGES).join(item.file_name());
             if let Some(payload) = self.files.get(&path) {
                 found.insert(path, payload);

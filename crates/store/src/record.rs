@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci::Digest;
+use rustix::fs::OFlags;
 use sha2::Digest as _;
 
 use crate::commit::Committer;
@@ -65,7 +66,7 @@ impl RecordFiles {
     pub(crate) fn get(&self, path: &Path) -> Option<Vec<u8>> {
         let bytes = match self.committer.pending(path) {
             Some(change) => change?.to_vec(),
-            None => read_bounded(&self.root.join(path))?,
+            None => read_bounded(open_regular(&self.root.join(path)).ok()??)?,
         };
         unseal(path, &bytes).map(<[u8]>::to_vec)
     }
@@ -113,10 +114,9 @@ fn checksum(path: &Path, payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
         .into()
 }
 
-/// The content of a regular file of at most the size of a record.
-pub(crate) fn read_bounded(path: &Path) -> Option<Vec<u8>> {
+/// The content of a file of at most the size of a record.
+pub(crate) fn read_bounded(file: std::fs::File) -> Option<Vec<u8>> {
     let max = RECORD_BYTES_MAX + (MAGIC.len() + CHECKSUM_BYTES) as u64;
-    let file = open_regular(path).ok()??;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= max).then_some(bytes)
@@ -125,7 +125,23 @@ pub(crate) fn read_bounded(path: &Path) -> Option<Vec<u8>> {
 /// Opens what should be a regular file; `None` when it is missing or something
 /// else. A FIFO in its place must not block, a link not be followed.
 pub(crate) fn open_regular(path: &Path) -> std::io::Result<Option<std::fs::File>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    open_with(path, OFlags::NOFOLLOW | OFlags::NONBLOCK)
+}
+
+/// As [`open_regular`], for whoever looks at everything: does not count as a
+/// use of the file.
+pub(crate) fn open_unnoticed(path: &Path) -> std::io::Result<Option<std::fs::File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match open_with(path, flags | OFlags::NOATIME) {
+        // Only the owner may.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_with(path, flags)
+        }
+        other => other,
+    }
+}
+
+fn open_with(path: &Path, flags: OFlags) -> std::io::Result<Option<std::fs::File>> {
     let opened = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits().cast_signed())

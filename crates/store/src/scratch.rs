@@ -65,6 +65,7 @@ pub struct ScratchFile {
     file: File,
     path: PathBuf,
     moved: bool,
+    trash: Arc<Trash>,
 }
 
 impl ScratchFile {
@@ -89,6 +90,12 @@ impl ScratchFile {
                 if let Some(parent) = path.parent() {
                     make_directories(parent)?;
                 }
+                std::fs::rename(&self.path, path)
+            }
+            // Nobody but a vandal puts a directory there; without this it
+            // would be in the way for ever.
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                self.trash.take(path)?;
                 std::fs::rename(&self.path, path)
             }
             other => other,
@@ -156,8 +163,7 @@ impl Process {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
                 other => other.on("create", &lock_path)?,
             };
-            let locked =
-                lock::acquire(&file, &lock_path, lock::Mode::Exclusive, Duration::ZERO)?;
+            let locked = lock::acquire(&file, &lock_path, lock::Mode::Exclusive, Duration::ZERO)?;
             // Between making and locking it, a sweeper may have taken it for a
             // dead process's and removed it.
             if !locked || !is_at(&file, &lock_path) {
@@ -256,6 +262,7 @@ impl Process {
             file,
             path,
             moved: false,
+            trash: Arc::clone(&self.trash),
         })
     }
 

@@ -12,6 +12,7 @@
 //! (clocks that jump) are never stored.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use sha2::Digest as _;
 use crate::dir::Stat;
 use crate::disk::{DiskError, On as _};
 use crate::layer::ContentHash;
-use crate::record::open_regular;
+use crate::record::{open_regular, open_unnoticed};
 use crate::scratch::Process;
 
 /// How long ago, in seconds, the last change of a file must be before its hash
@@ -68,7 +69,11 @@ impl StatCache {
     pub(crate) fn load(root: &Path, process: Arc<Process>, context: &Path) -> Self {
         let name = Digest::of(context.as_os_str().as_encoded_bytes());
         let path = root.join(STAT).join(name.hex());
-        let known = read(&path).unwrap_or_default();
+        let known = open_regular(&path)
+            .ok()
+            .flatten()
+            .and_then(read)
+            .unwrap_or_default();
         Self {
             path,
             process,
@@ -153,7 +158,13 @@ impl Identity {
             ctime_nanoseconds,
             mode,
         } = *self;
-        for number in [device, inode, size, mtime.cast_unsigned(), ctime.cast_unsigned()] {
+        for number in [
+            device,
+            inode,
+            size,
+            mtime.cast_unsigned(),
+            ctime.cast_unsigned(),
+        ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         for number in [mtime_nanoseconds, ctime_nanoseconds, mode] {
@@ -163,12 +174,10 @@ impl Identity {
 
     /// The inverse of [`Identity::write`] with the hash behind.
     fn read(bytes: &[u8; ENTRY_BYTES]) -> (Self, ContentHash) {
-        let long = |at: usize| {
-            u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-        };
-        let short = |at: usize| {
-            u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-        };
+        let long =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let short =
+            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let identity = Self {
             device: long(0),
             inode: long(8),
@@ -185,10 +194,9 @@ impl Identity {
 }
 
 /// The entries of a cache file; `None` for one that is damaged.
-fn read(path: &Path) -> Option<HashMap<Identity, (ContentHash, bool)>> {
+fn read(file: File) -> Option<HashMap<Identity, (ContentHash, bool)>> {
     use std::io::Read as _;
     let max = (MAGIC.len() + ENTRIES_MAX * ENTRY_BYTES + 32) as u64;
-    let file = open_regular(path).ok()??;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).ok()?;
     decode(&bytes)
@@ -196,7 +204,7 @@ fn read(path: &Path) -> Option<HashMap<Identity, (ContentHash, bool)>> {
 
 /// Whether a cache file can be read.
 pub(crate) fn is_sound(path: &Path) -> bool {
-    read(path).is_some()
+    open_unnoticed(path).ok().flatten().and_then(read).is_some()
 }
 
 fn decode(bytes: &[u8]) -> Option<HashMap<Identity, (ContentHash, bool)>> {

@@ -289,14 +289,13 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             // Another process may be making the same store; what it has made so
             // far has our names.
             let parts = [
-                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH, LOCK_FILE,
-                SWEEP_FILE,
+                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH, LOCK_FILE, SWEEP_FILE,
             ];
             for item in std::fs::read_dir(path).on("list", path)? {
                 let name = item.on("list", path)?.file_name();
-                let ours = name.to_str().is_some_and(|name| {
-                    parts.contains(&name) || name.starts_with(FORMAT_FILE)
-                });
+                let ours = name
+                    .to_str()
+                    .is_some_and(|name| parts.contains(&name) || name.starts_with(FORMAT_FILE));
                 if !ours {
                     return Err(StoreError::NotAStore {
                         path: path.to_owned(),

@@ -94,11 +94,7 @@ impl Unpacked {
             return Ok(path);
         }
         let mark = key.mark();
-        let name = format!(
-            "{}.{}",
-            key.digest().hex(),
-            self.process.fresh_name()
-        );
+        let name = format!("{}.{}", key.digest().hex(), self.process.fresh_name());
         let directory = self.files.root.join(&mark);
         let directory = directory.parent().unwrap_or(&self.files.root);
         make_directories(directory)?;

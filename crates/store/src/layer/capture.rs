@@ -49,7 +49,9 @@ pub enum CaptureError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// A directory that was renamed with a mount option that must be off.
-    #[error("the overlay recorded a rename of `{0}`: it was mounted with `redirect_dir`, which cannot be captured")]
+    #[error(
+        "the overlay recorded a rename of `{0}`: it was mounted with `redirect_dir`, which cannot be captured"
+    )]
     Redirect(EntryPath),
     /// The layer could not be written.
     #[error(transparent)]
@@ -335,11 +337,8 @@ fn differs(upper: &Metadata, lower: &Metadata) -> bool {
 /// Opens the regular file that `stat` is of, without waiting for what may have
 /// taken its place.
 fn open(dir: &Dir, name: &[u8], stat: &Stat) -> io::Result<File> {
-    let flags = OFlags::RDONLY
-        | OFlags::NOFOLLOW
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let opened = Stat::from(rustix::fs::fstat(&file)?);
     if (opened.device, opened.inode, opened.kind) != (stat.device, stat.inode, stat.kind) {

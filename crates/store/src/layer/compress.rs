@@ -139,7 +139,11 @@ impl<O: Output> Packer<O> {
             let farm = self
                 .farm
                 .get_or_insert_with(|| Farm::start(self.codec, self.threads));
-            let empty = farm.give(&mut self.output, std::mem::take(&mut self.block), self.filled)?;
+            let empty = farm.give(
+                &mut self.output,
+                std::mem::take(&mut self.block),
+                self.filled,
+            )?;
             self.block = empty;
         }
         self.filled = 0;
@@ -336,8 +340,8 @@ impl Farm {
                     .spawn(move || {
                         let mut engine = Engine::new(codec);
                         while let Some(mut block) = queue.take() {
-                            block.result = engine
-                                .compress(&block.input[..block.filled], &mut block.output);
+                            block.result =
+                                engine.compress(&block.input[..block.filled], &mut block.output);
                             if sender.send(block).is_err() {
                                 return;
                             }
@@ -526,7 +530,10 @@ mod tests {
             let input = input(size);
             let one = pack(&input, compression, 1);
             assert_eq!(one.1, DiffId(Digest::of(&input)));
-            assert!(unpack(&one.0, compression) == input, "{size} {compression:?}");
+            assert!(
+                unpack(&one.0, compression) == input,
+                "{size} {compression:?}"
+            );
             for threads in [2, 3, 8] {
                 assert!(pack(&input, compression, threads) == one, "{threads}");
             }

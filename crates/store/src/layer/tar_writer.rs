@@ -85,7 +85,10 @@ pub(crate) fn header(entry: &Entry, out: &mut Vec<u8>) -> Result<(), TarError> {
     if path.is_root() {
         return Err(TarError::Root);
     }
-    if path.components().any(|name| name.starts_with(WHITEOUT_PREFIX)) {
+    if path
+        .components()
+        .any(|name| name.starts_with(WHITEOUT_PREFIX))
+    {
         return Err(TarError::Whiteout(path.clone()));
     }
     let mut name = path.as_bytes().to_vec();
@@ -284,11 +287,23 @@ fn block(out: &mut Vec<u8>, fields: &Fields<'_>) {
     };
     let size = i64::try_from(fields.size).unwrap_or(i64::MAX);
     block[..fields.name.len()].copy_from_slice(fields.name);
-    octal(&mut block[100..108], u64::from(fields.metadata.mode & 0o7777));
-    octal(&mut block[108..116], fitting(fields.metadata.uid.into(), ID_MAX));
-    octal(&mut block[116..124], fitting(fields.metadata.gid.into(), ID_MAX));
+    octal(
+        &mut block[100..108],
+        u64::from(fields.metadata.mode & 0o7777),
+    );
+    octal(
+        &mut block[108..116],
+        fitting(fields.metadata.uid.into(), ID_MAX),
+    );
+    octal(
+        &mut block[116..124],
+        fitting(fields.metadata.gid.into(), ID_MAX),
+    );
     octal(&mut block[124..136], fitting(size, SIZE_MAX));
-    octal(&mut block[136..148], fitting(fields.metadata.mtime, SIZE_MAX));
+    octal(
+        &mut block[136..148],
+        fitting(fields.metadata.mtime, SIZE_MAX),
+    );
     block[156] = fields.kind;
     block[157..157 + fields.link.len()].copy_from_slice(fields.link);
     block[257..265].copy_from_slice(b"ustar\x0000");
@@ -442,10 +457,10 @@ mod tests {
             &samples[3],
             b"15 gid=2097152\n12 mtime=-1\n19 size=9663676416\n18 uid=3000000000\n",
         );
-        // 98 bytes without the length: two digits are one too few.
+        // 98 bytes without the length, which cannot be 100: three digits more.
         let mut edge = Pax::default();
         edge.add(b"k", &[b'v'; 94]);
-        assert!(edge.0.starts_with(b"100 k=") && edge.0.len() == 100);
+        assert!(edge.0.starts_with(b"101 k=") && edge.0.len() == 101);
     }
 
     #[test]

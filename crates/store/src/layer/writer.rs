@@ -11,9 +11,7 @@ use sha2::Digest as _;
 
 use super::compress::{Codec, Output, Packed, Packer, default_level, levels};
 use super::tar_writer::{self, TarError};
-use super::{
-    ContentHash, Entry, EntryKind, EntryPath, LayerIndex, Metadata, SMALL_FILE_BYTES_MAX,
-};
+use super::{ContentHash, Entry, EntryKind, EntryPath, LayerIndex, Metadata, SMALL_FILE_BYTES_MAX};
 use crate::blob::BlobWriter;
 use crate::disk::DiskError;
 use crate::store::Store;
@@ -210,8 +208,8 @@ impl LayerWriter {
         self.begin(&entry.path, &entry.kind)?;
         self.broken = true;
         self.write_header(&entry)?;
-        let small = matches!(entry.path.name(), b"passwd" | b"group")
-            && size <= SMALL_FILE_BYTES_MAX;
+        let small =
+            matches!(entry.path.name(), b"passwd" | b"group") && size <= SMALL_FILE_BYTES_MAX;
         let hash = if small {
             let mut copy = Vec::new();
             let hash = self.copy(&entry.path, size, known, &mut Copying(content, &mut copy))?;

@@ -99,7 +99,7 @@ fn check(setup: &str, step: &str, expected: &[&str]) {
     let lower = Tree::stack(&[base.index.clone()]);
     let script = format!(
         "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged || exit 77
-        ( cd merged; {step} ) || exit 1
+        ( cd merged; {step} ) >&2 || exit 1
         cd merged
         find . -mindepth 1 \\( -type f -printf 'f %m %T@ /%P %s\\n' \\) -o \\( -type l -printf 'l %m %T@ /%P %l\\n' \\) -o -printf '%y %m %T@ /%P\\n' | grep -v '^d [0-9]* [0-9.]* /$'"
     );
@@ -110,7 +110,9 @@ fn check(setup: &str, step: &str, expected: &[&str]) {
     let mounted = match mounted {
         Ok(mounted) if mounted.status.success() => mounted,
         Ok(mounted) if matches!(mounted.status.code(), Some(77)) || !is_root() => {
-            eprintln!("skipped: overlay mounts need root and overlayfs with userxattr: {mounted:?}");
+            eprintln!(
+                "skipped: overlay mounts need root and overlayfs with userxattr: {mounted:?}"
+            );
             return;
         }
         Ok(failed) => panic!("{failed:?}"),
@@ -126,7 +128,12 @@ fn check(setup: &str, step: &str, expected: &[&str]) {
         .iter()
         .map(|entry| {
             let path = entry.path.to_string();
-            line(&path, &entry.kind, entry.metadata.mode, entry.metadata.mtime)
+            line(
+                &path,
+                &entry.kind,
+                entry.metadata.mode,
+                entry.metadata.mtime,
+            )
         })
         .collect();
     assert_eq!(entries, expected, "{step}");
@@ -291,8 +298,18 @@ fn a_file_named_like_a_whiteout_is_an_error_that_names_it() {
     let store = open(directory.path());
     let writer = LayerWriter::create(&store, options(Compression::Gzip, 1)).unwrap();
     let upper = Dir::open(&upper).unwrap();
-    let error = capture(&upper, &Tree::empty(), writer, CaptureOptions { epoch: EPOCH });
-    assert!(error.unwrap_err().to_string().starts_with("`/d/.wh.x` cannot"));
+    let error = capture(
+        &upper,
+        &Tree::empty(),
+        writer,
+        CaptureOptions { epoch: EPOCH },
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .starts_with("`/d/.wh.x` cannot")
+    );
 }
 
 #[test]

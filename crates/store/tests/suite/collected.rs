@@ -127,9 +127,17 @@ fn named_images_stay_and_the_rest_goes_as_asked() {
     check(|_| {}, nothing, ALL);
     check(|_| {}, all, NEEDED);
     check(|_| {}, old, ALL);
-    check(|store| set_ages(store, SystemTime::now() - 2 * day), old, NEEDED);
+    check(
+        |store| set_ages(store, SystemTime::now() - 2 * day),
+        old,
+        NEEDED,
+    );
     // A clock that was wrong makes nothing old.
-    check(|store| set_ages(store, SystemTime::now() + 2 * day), old, ALL);
+    check(
+        |store| set_ages(store, SystemTime::now() + 2 * day),
+        old,
+        ALL,
+    );
     let keep = |bytes| PruneOptions {
         keep_bytes: Some(bytes),
         ..nothing

@@ -118,7 +118,9 @@ fn every_damage_to_every_object_is_found_and_repaired() {
             mutate(&object);
             // A mark that became a directory is one without a mark: garbage,
             // not damage.
-            let is_mark = object.components().any(|part| part.as_os_str() == "unpacked");
+            let is_mark = object
+                .components()
+                .any(|part| part.as_os_str() == "unpacked");
             let found = store.verify(true).unwrap();
             let damaged: Vec<_> = found.damage.iter().map(|damage| &damage.path).collect();
             if !(is_mark && name == "directory") {
@@ -149,7 +151,10 @@ fn a_damaged_blob_is_an_error_once_and_absent_from_then_on() {
             mutate(&store.blobs().path(&digest));
         };
         spoil();
-        let outcome = store.blobs().open(&descriptor).map_err(|error| error.to_string());
+        let outcome = store
+            .blobs()
+            .open(&descriptor)
+            .map_err(|error| error.to_string());
         let outcome = outcome.and_then(|mut reader| {
             let mut bytes = Vec::new();
             std::io::Read::read_to_end(&mut reader, &mut bytes).map_err(|error| error.to_string())

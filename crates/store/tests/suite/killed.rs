@@ -57,7 +57,9 @@ fn work(store: &Store, number: u32, seed: u32) {
     store.unpacked().adopt(&tree, unpacked).unwrap();
     let value = serde_json::to_vec(&layer.descriptor).unwrap();
     store.records().put(&key(number), &value);
-    store.images().set(&format!("image-{number}"), &layer.descriptor);
+    store
+        .images()
+        .set(&format!("image-{number}"), &layer.descriptor);
 }
 
 #[test]
@@ -174,7 +176,9 @@ fn fills_the_disk() {
         match outcome {
             Ok(layer) => {
                 kept += 1;
-                store.records().put(&key(number), layer.diff_id.to_string().as_bytes());
+                store
+                    .records()
+                    .put(&key(number), layer.diff_id.to_string().as_bytes());
                 None
             }
             Err(LayerError::Disk(error)) => Some(error),
@@ -182,7 +186,10 @@ fn fills_the_disk() {
         }
     });
     let full = full.unwrap();
-    assert!(full.is_full() && full.path().starts_with(directory), "{full}");
+    assert!(
+        full.is_full() && full.path().starts_with(directory),
+        "{full}"
+    );
     assert!(full.to_string().contains("inodes are free there"), "{full}");
     assert!(kept > 2);
     assert_eq!(store.verify(false).unwrap().damage, []);
@@ -210,7 +217,9 @@ fn a_full_disk_is_an_error_with_a_path_and_the_store_goes_on() {
         .output();
     match outcome {
         Ok(outcome) if outcome.status.success() => {}
-        Ok(outcome) if outcome.status.code() == Some(77) || !rustix::process::geteuid().is_root() => {
+        Ok(outcome)
+            if outcome.status.code() == Some(77) || !rustix::process::geteuid().is_root() =>
+        {
             eprintln!("skipped: mounting a tmpfs needs root: {outcome:?}");
         }
         Ok(failed) => panic!(

@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 
 use oci::Compression;
+use store::Store;
 use store::layer::{
     Entry, EntryKind, EntryPath, Layer, LayerError, LayerOptions, LayerWriter, Limits, Metadata,
     ScanOptions, recompress, scan,
 };
-use store::Store;
 
 use crate::{add_file, directory, open, options, path};
 
@@ -51,9 +51,11 @@ fn sample(store: &Store, options: LayerOptions) -> Layer {
     add(&mut writer, "e", EntryKind::Directory).unwrap();
     add(&mut writer, "e", EntryKind::Opaque).unwrap();
     let mut capable = Metadata::root_owned(0o4755, 7);
+    let mut capability = [0; 20];
+    capability[..6].copy_from_slice(&[1, 0, 0, 2, 0, 0x20]);
     capable
         .xattrs
-        .insert(b"security.capability".as_slice().into(), [1, 0, 0, 2].into());
+        .insert(b"security.capability".as_slice().into(), capability.into());
     capable.uid = 4_000_000_000;
     writer
         .add_file(path("e/capable"), capable, 1, None, &mut &b"x"[..])
@@ -114,7 +116,12 @@ fn gnu_tar_lists_what_was_written() {
     let store = open(directory.path());
     let layer = sample(&store, options(Compression::Gzip, 2));
     let listed = Command::new("tar")
-        .args(["--quoting-style=escape", "--utc", "--numeric-owner", "-tvzf"])
+        .args([
+            "--quoting-style=escape",
+            "--utc",
+            "--numeric-owner",
+            "-tvzf",
+        ])
         .arg(store.blobs().path(&layer.descriptor.digest))
         .env("LC_ALL", "C")
         .output();
@@ -125,7 +132,11 @@ fn gnu_tar_lists_what_was_written() {
     assert!(listed.status.success(), "{listed:?}");
     assert_eq!(String::from_utf8_lossy(&listed.stderr), "");
     let listed = String::from_utf8(listed.stdout).unwrap();
-    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let lines: Vec<_> = listed.lines().map(words).collect();
     let expected = [
         "-rw-r--r-- 0/0 0 1970-01-01 00:00 a/empty".to_owned(),

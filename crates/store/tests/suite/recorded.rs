@@ -23,7 +23,14 @@ fn a_blob_is_what_its_digest_says() {
     assert!(blobs.has(&plain(&digest, 5)) && !blobs.has(&plain(&digest, 6)));
     assert_eq!(blobs.read(&digest, 5).unwrap(), b"hello");
     let large = blobs.read(&digest, 4).unwrap_err();
-    assert!(matches!(large, BlobError::Large { found: 5, max: 4, .. }));
+    assert!(matches!(
+        large,
+        BlobError::Large {
+            found: 5,
+            max: 4,
+            ..
+        }
+    ));
 
     let mut reader = blobs.open(&plain(&digest, 5)).unwrap();
     let mut text = String::new();
