@@ -27,6 +27,11 @@ check: ## format, lints, layering, licences, documentation
 	scripts/check
 
 bench: release ## kiln and buildah side by side
+	@scripts/need python3=python3
 	bench/run
 
-.PHONY: help release demo test check bench
+stress: release ## kill builds at 50 random moments and look at what is left
+	@scripts/need python3=python3
+	scripts/kill-test
+
+.PHONY: help release demo test check bench stress
