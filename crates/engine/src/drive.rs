@@ -297,7 +297,8 @@ impl Drive {
         let mut reports = Vec::new();
         for id in self.graph.ids() {
             let step = self.graph.step(id);
-            if matches!(step.kind, StepKind::Scratch | StepKind::Base(_)) {
+            let is_base = matches!(step.kind, StepKind::Scratch | StepKind::Base(_));
+            if is_base || self.solver.repeats(id).is_some() {
                 continue;
             }
             let outcome = match self.solver.state(id) {

@@ -165,22 +165,22 @@ fn files_and_directories_go_where_docker_puts_them() {
     let bench = Bench::new();
     bench.file("a.txt: A").file("b.txt: BB").file("dir/x: X").file("0700 dir/sub/").file("dir/sub/y: Y");
     bench.file("dir/l -> x");
-    let new = "d0755 0:0 0 new/";
+    let new = "d0755 0:0 0 new";
     bench.check("COPY a.txt /new/", &[new, "-0644 0:0 1 new/a.txt"]);
     bench.check("COPY a.txt /new", &["-0644 0:0 1 new"]);
-    bench.check("COPY a.txt /srv", &["d0750 0:0 0 srv/", "-0644 0:0 1 srv/a.txt"]);
+    bench.check("COPY a.txt /srv", &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"]);
     bench.check("COPY a.txt b.txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
     bench.check("COPY *.txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
     bench.check("COPY [ab].txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
     bench.check("COPY a*.txt /new", &["-0644 0:0 1 new"]);
     bench.check("COPY none* /new/", &[]);
-    let tree = [new, "l0777 0:0 -> x new/l", "d0700 0:0 0 new/sub/", "-0644 0:0 1 new/sub/y", "-0644 0:0 1 new/x"];
+    let tree = [new, "l0777 0:0 -> x new/l", "d0700 0:0 0 new/sub", "-0644 0:0 1 new/sub/y", "-0644 0:0 1 new/x"];
     bench.check("COPY dir /new", &tree);
     bench.check("COPY dir/ /new/", &tree);
     bench.check("COPY /../dir/ /new/", &tree);
     bench.check("COPY d*r /new/", &tree);
     bench.check("COPY dir/l /new/", &[new, "-0644 0:0 1 new/l"]);
-    bench.check("WORKDIR /w\nCOPY a.txt .", &["d0755 0:0 0 w/", "-0644 0:0 1 w/a.txt"]);
+    bench.check("WORKDIR /w\nCOPY a.txt .", &["d0755 0:0 0 w", "-0644 0:0 1 w/a.txt"]);
     bench.check("COPY a.txt /", &["-0644 0:0 1 a.txt"]);
 }
 
@@ -188,28 +188,28 @@ fn files_and_directories_go_where_docker_puts_them() {
 fn destinations_are_followed_inside_the_image() {
     let bench = Bench::new();
     bench.file("a.txt: A");
-    bench.check("COPY a.txt /link-to-srv/", &["d0750 0:0 0 srv/", "-0644 0:0 1 srv/a.txt"]);
+    bench.check("COPY a.txt /link-to-srv/", &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"]);
     bench.check(
         "COPY a.txt /link-to-nowhere/",
-        &["d0755 0:0 0 new/", "d0755 0:0 0 new/place/", "-0644 0:0 1 new/place/a.txt"],
+        &["d0755 0:0 0 new", "d0755 0:0 0 new/place", "-0644 0:0 1 new/place/a.txt"],
     );
-    bench.check("COPY a.txt /../../tmp/", &["d1777 0:0 0 tmp/", "-0644 0:0 1 tmp/a.txt"]);
+    bench.check("COPY a.txt /../../tmp/", &["d1777 0:0 0 tmp", "-0644 0:0 1 tmp/a.txt"]);
 }
 
 #[test]
 fn owners_and_modes() {
     let bench = Bench::new();
     bench.file("0755 a: A").file("dir/x: X");
-    bench.check("COPY --chown=app a /n/", &["d0755 1000:1001 0 n/", "-0755 1000:1001 1 n/a"]);
-    bench.check("COPY --chown=app:staff a /n/", &["d0755 1000:50 0 n/", "-0755 1000:50 1 n/a"]);
+    bench.check("COPY --chown=app a /n/", &["d0755 1000:1001 0 n", "-0755 1000:1001 1 n/a"]);
+    bench.check("COPY --chown=app:staff a /n/", &["d0755 1000:50 0 n", "-0755 1000:50 1 n/a"]);
     bench.check("COPY --chown=55 a /n", &["-0755 55:55 1 n"]);
     bench.check("COPY --chmod=600 a /n", &["-0600 0:0 1 n"]);
-    bench.check("COPY --chmod=u=rwX,go= dir /n/", &["d0700 0:0 0 n/", "-0600 0:0 1 n/x"]);
+    bench.check("COPY --chmod=u=rwX,go= dir /n/", &["d0700 0:0 0 n", "-0600 0:0 1 n/x"]);
     bench.check("USER app\nCOPY a /n", &["-0755 0:0 1 n"]);
     bench.check("USER app\nWORKDIR /home/app/w", &[
-        "d0755 1000:1001 0 home/",
-        "d0755 1000:1001 0 home/app/",
-        "d0755 1000:1001 0 home/app/w/",
+        "d0755 1000:1001 0 home",
+        "d0755 1000:1001 0 home/app",
+        "d0755 1000:1001 0 home/app/w",
     ]);
     bench.check("WORKDIR /srv", &[]);
     bench.check_error("COPY --chown=nobody a /n", "user `nobody` is not in the image's /etc/passwd");
@@ -219,7 +219,7 @@ fn owners_and_modes() {
 fn heredocs_are_files() {
     let bench = Bench::new();
     bench.check("ARG V=1\nCOPY <<one <<\"two\" /n/\na $V\none\nb $V\ntwo\n", &[
-        "d0755 0:0 0 n/",
+        "d0755 0:0 0 n",
         "-0644 0:0 4 n/one",
         "-0644 0:0 5 n/two",
     ]);
@@ -233,7 +233,6 @@ fn mistakes_say_what_to_do() {
     bench.check_error("COPY mian.rs /n", "did you mean `main.rs`?");
     bench.check_error("COPY secret.txt /n", "line 2 of .dockerignore excludes it: `*.txt`");
     bench.check_error("COPY a b /n", "must be a directory and end with `/`");
-    bench.check_error("COPY a /bin", "");
     bench.check_error("COPY dir /etc/passwd", "cannot replace the file /etc/passwd with a directory");
     bench.check_error("COPY a /n\nCOPY dir /n", "cannot replace the file /n with a directory");
     bench.check_error("RUN --mount=type=cache,target=/x true", "not support");
@@ -245,9 +244,9 @@ fn ignored_files_are_not_there() {
     bench.file(".dockerignore: *\n!keep\n!deep/in/file\n").file("keep: K").file("drop").file("deep/in/file: F");
     bench.file("deep/in/other").file("deep/no");
     bench.check("COPY . /n/", &[
-        "d0755 0:0 0 n/",
-        "d0755 0:0 0 n/deep/",
-        "d0755 0:0 0 n/deep/in/",
+        "d0755 0:0 0 n",
+        "d0755 0:0 0 n/deep",
+        "d0755 0:0 0 n/deep/in",
         "-0644 0:0 1 n/deep/in/file",
         "-0644 0:0 1 n/keep",
     ]);
@@ -258,7 +257,7 @@ fn hard_links_stay_links() {
     let bench = Bench::new();
     bench.file("dir/a: A");
     fs::hard_link(bench.context.path().join("dir/a"), bench.context.path().join("dir/b")).unwrap();
-    bench.check("COPY dir /n/", &["d0755 0:0 0 n/", "-0644 0:0 1 n/a", "h0644 0:0 -> n/a n/b"]);
+    bench.check("COPY dir /n/", &["d0755 0:0 0 n", "-0644 0:0 1 n/a", "h0644 0:0 -> n/a n/b"]);
 }
 
 #[test]
@@ -266,8 +265,8 @@ fn stages_and_images_are_sources() {
     let bench = Bench::new();
     bench.file("0755 a: A");
     let image = bench.image("FROM BASE AS one\nCOPY --chown=app a /opt/a\nFROM scratch\nCOPY --from=one /opt /x/\nCOPY --from=BASE /etc/gro* /\n");
-    assert_eq!(image.layers[0].listing(), ["d0755 0:0 0 x/", "-0755 1000:1001 1 x/a"]);
-    assert_eq!(image.layers[1].listing(), ["-0644 0:0 35 group"]);
+    assert_eq!(image.layers[0].listing(), ["d0755 0:0 0 x", "-0755 1000:1001 1 x/a"]);
+    assert_eq!(image.layers[1].listing(), ["-0644 0:0 34 group"]);
     assert_eq!(image.layers.len(), 2);
 }
 
@@ -282,8 +281,8 @@ fn archives_are_unpacked_by_add_alone() {
     ]);
     fs::write(bench.context.path().join("t.tar"), &tar).unwrap();
     bench.check("ADD t.tar /n", &[
-        "d0755 0:0 0 n/",
-        "d0755 7:8 0 n/d/",
+        "d0755 0:0 0 n",
+        "d0755 7:8 0 n/d",
         "-0755 7:8 1 n/d/a",
         "h0755 7:8 -> n/d/a n/z",
     ]);
