@@ -184,11 +184,14 @@ impl Blobs {
         }
         let mut bytes = Vec::new();
         file.take(max).read_to_end(&mut bytes).on("read", &path)?;
-        if !digest.matches(&bytes) {
+        let mut hasher = Hasher::new(digest.algorithm());
+        hasher.update(&bytes);
+        let found = hasher.finish();
+        if found != *digest {
             self.discard(digest)?;
             return Err(BlobError::Damaged {
                 digest: digest.clone(),
-                found: Digest::of(&bytes),
+                found,
             });
         }
         Ok(bytes)
@@ -383,10 +386,7 @@ impl BlobWriter {
     ///
     /// The disk's.
     pub fn restart(&mut self) -> Result<(), DiskError> {
-        let algorithm = match self.hasher.clone().finish().algorithm() {
-            Algorithm::Sha256 => Algorithm::Sha256,
-            Algorithm::Sha512 => Algorithm::Sha512,
-        };
+        let algorithm = self.hasher.clone().finish().algorithm();
         self.file
             .file()
             .set_len(0)

@@ -96,7 +96,7 @@ fn check(setup: &str, step: &str, expected: &[&str]) {
     assert!(made.status.success(), "{made:?}");
     let store = open(root);
     let base = as_layer(&store, &root.join("lower"), &Tree::empty(), LOWER_TIME);
-    let lower = Tree::stack(&[base.index.clone()]);
+    let lower = Tree::stack(std::slice::from_ref(&base.index));
     let script = format!(
         "mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work,userxattr merged || exit 77
         ( cd merged; {step} ) >&2 || exit 1

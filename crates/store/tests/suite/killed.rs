@@ -133,6 +133,49 @@ fn a_process_killed_at_any_moment_leaves_a_sound_store() {
     assert_ne!(records, 0, "no child ever got to a commit");
 }
 
+/// What a power cut leaves: objects under their names without their bytes, and
+/// the lock file of a process of the boot before. Records are never there.
+#[test]
+fn a_process_that_died_with_the_machine_is_not_believed() {
+    let directory = directory();
+    let store = open(directory.path());
+    let old = store.blobs().put(b"durable for long").unwrap();
+    let torn = store.blobs().put(b"torn by the cut").unwrap();
+    let whole = store.blobs().put(b"whole by luck").unwrap();
+    let root = store.path().to_owned();
+    let spoil = |boot: &str| {
+        fs::write(
+            root.join("blobs/sha256")
+                .join(&torn.hex()[..2])
+                .join(torn.hex()),
+            "",
+        )
+        .unwrap();
+        fs::write(root.join("tmp/1-0.lock"), boot).unwrap();
+        fs::create_dir(root.join("tmp/1-0")).unwrap();
+    };
+    drop(store);
+    // Killed, but the machine went on: the page cache has everything.
+    spoil(
+        fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap()
+            .as_str(),
+    );
+    let store = open(directory.path());
+    assert!(store.blobs().contains(&torn));
+    drop(store);
+    for boot in ["00000000-another-boot", ""] {
+        let store = open(directory.path());
+        store.blobs().put(b"torn by the cut").unwrap();
+        drop(store);
+        spoil(boot);
+        let store = open(directory.path());
+        assert!(!store.blobs().contains(&torn));
+        assert!(store.blobs().contains(&old) && store.blobs().contains(&whole));
+        assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 2);
+    }
+}
+
 #[test]
 fn several_processes_at_once_and_one_that_prunes() {
     let directory = directory();

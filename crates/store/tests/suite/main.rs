@@ -1,5 +1,8 @@
 //! The promises of the store, on real disks, with real mounts and real deaths.
 
+// A test that cannot run here says so.
+#![allow(clippy::print_stderr)]
+
 mod captured;
 mod collected;
 mod damaged;
