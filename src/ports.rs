@@ -1,5 +1,6 @@
 //! What a verb works with, made from the settings: the store, the registry client, a runtime.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use engine::{BuildError, Interrupt, Ports};
@@ -11,6 +12,9 @@ use crate::error::ProgramError;
 use crate::interrupt;
 use crate::render::{Presentation, Progress};
 use crate::settings::Settings;
+
+/// The most of `/etc/resolv.conf` that is read, in bytes.
+const RESOLV_CONF_BYTES_MAX: u64 = 64 * 1024;
 
 /// Opens the store.
 pub(crate) fn open_store(settings: &Settings) -> Result<Store, ProgramError> {
@@ -66,15 +70,12 @@ fn registry_client(
 
 /// Opens everything, has `work` done with it on a runtime, shows its progress, and passes on the
 /// user's wish to stop.
-pub(crate) fn serve<T, F>(
+pub(crate) fn serve<T>(
     settings: &Settings,
     presentation: Presentation,
     threads: usize,
-    work: impl FnOnce(Ports) -> F,
-) -> Result<T, ProgramError>
-where
-    F: Future<Output = Result<T, BuildError>>,
-{
+    work: impl AsyncFnOnce(&Ports) -> Result<T, BuildError>,
+) -> Result<T, ProgramError> {
     let store = open_store(settings)?;
     let client = registry_client(settings, presentation)?;
     let runtime = runtime(threads)?;
@@ -87,11 +88,23 @@ where
         client,
         reporter: Arc::clone(&progress) as _,
         interrupt,
-        engines: settings.engines.clone(),
+        resolv_conf: resolv_conf(),
+        program_path: settings.program_path.clone(),
     };
-    let outcome = runtime.block_on(work(ports));
+    let outcome = runtime.block_on(work(&ports));
     progress.close();
     outcome.map_err(ProgramError::from)
+}
+
+/// The name servers of this machine, for processes that share its network. Without a file there
+/// are none, and a name that is looked up says so.
+fn resolv_conf() -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Ok(file) = std::fs::File::open("/etc/resolv.conf") {
+        // What could be read is all that there is.
+        let _ = file.take(RESOLV_CONF_BYTES_MAX).read_to_end(&mut text);
+    }
+    text
 }
 
 /// A runtime for the network and for processes.

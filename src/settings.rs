@@ -6,7 +6,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use engine::HostEngines;
 use registry::{CredentialSources, ProxySettings, SettingsSources, TrustSettings};
 
 use crate::args::{Arguments, ProgressMode};
@@ -64,8 +63,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: ProxySettings,
     /// Processors that this process may use: affinity and the quota of its control group count.
     pub(crate) processors: usize,
-    /// How podman and docker on this machine are found.
-    pub(crate) engines: HostEngines,
+    /// Where programs are looked for.
+    pub(crate) program_path: OsString,
     /// Whether stdout is a terminal.
     pub(crate) stdout_is_terminal: bool,
     store: Option<PathBuf>,
@@ -99,10 +98,7 @@ impl Settings {
             credentials: credentials(&environment),
             trust: trust(&environment),
             proxies: proxies(&environment),
-            engines: HostEngines {
-                search_path: environment.get("PATH").map(OsStr::to_owned),
-                docker_host: environment.text("DOCKER_HOST"),
-            },
+            program_path: environment.get("PATH").unwrap_or_default().to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             stdout_is_terminal: std::io::stdout().is_terminal(),
             store,

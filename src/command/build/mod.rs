@@ -4,7 +4,7 @@ mod output;
 mod results;
 mod source;
 mod unsupported;
-pub(crate) mod values;
+mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -202,8 +202,8 @@ pub(super) fn run(
         outputs.use_stdout(),
     )?;
     let tags = request.tags.clone();
-    let report = ports::serve(settings, presentation, request.threads, |ports| {
-        engine::build(request, ports)
+    let report = ports::serve(settings, presentation, request.threads, async |ports| {
+        engine::build(&request, ports).await
     })?;
     presentation.conclude(&report);
     results.write(&report, &tags)?;

@@ -1,0 +1,160 @@
+//! `kiln build`: what it says about its arguments before anything is built.
+
+use super::{Environment, check, check_in};
+
+/// The flag, and the whole sentence about it.
+fn check_wrong(arguments: &[&str], expected: &str) {
+    let arguments = [&["build"], arguments].concat();
+    check(&arguments, &format!("exit 2\nstderr:\n{expected}\n"));
+}
+
+#[test]
+fn flags_of_buildx_that_are_not_there_yet_are_never_ignored() {
+    let flags = [
+        "--allow=network.host",
+        "--attest=type=sbom",
+        "--build-context=a=b",
+        "--builder=default",
+        "--cache-from=type=registry,ref=a",
+        "--cache-to=type=inline",
+        "--call=check",
+        "--cgroup-parent=a",
+        "--check",
+        "--no-cache-filter=a",
+        "--provenance=true",
+        "--provenance",
+        "--sbom=true",
+        "--secret=id=a",
+        "--shm-size=1g",
+        "--ssh=default",
+        "--ulimit=nofile=1",
+    ];
+    for flag in flags {
+        let name = flag.split('=').next().expect("a name");
+        check_wrong(
+            &[flag, "."],
+            &format!(
+                "error: {name} is not supported yet: kiln knows the flag of docker buildx, but \
+                 cannot do what it asks for"
+            ),
+        );
+    }
+}
+
+#[test]
+fn contexts_that_cannot_be_used_say_why() {
+    check_wrong(&["missing"], "error: the context missing does not exist");
+    check_wrong(
+        &["/proc/self/status"],
+        "error: the context /proc/self/status is not a directory\n\
+         hint: to name a Dockerfile, use --file",
+    );
+    check_wrong(
+        &["-"],
+        "error: a context from stdin is not supported yet: only a directory is\n\
+         hint: for a Dockerfile from stdin, use `kiln build -f - CONTEXT`",
+    );
+    check_wrong(
+        &["https://example.com/x.git"],
+        "error: https://example.com/x.git: a context from a URL or a repository is not supported \
+         yet: only a directory is",
+    );
+}
+
+#[test]
+fn dockerfiles_that_cannot_be_used_say_why() {
+    check_wrong(
+        &["-f", "missing", "."],
+        "error: the Dockerfile missing does not exist\n\
+         hint: --file is relative to the current directory, not to the context",
+    );
+    check_wrong(
+        &["-f", ".", "."],
+        "error: --file .: this is a directory, not a Dockerfile",
+    );
+}
+
+#[test]
+fn values_are_checked_before_anything_is_done() {
+    check_wrong(
+        &["--push", "."],
+        "error: there is no name to push the image under\nhint: give it one with --tag",
+    );
+    check_wrong(
+        &["--build-arg", "=x", "."],
+        "error: --build-arg =x: expected NAME=value, or NAME",
+    );
+    check_wrong(
+        &["--platform", "linux/amd64,linux/arm64", "."],
+        "error: --platform linux/amd64,linux/arm64: several platforms in one build are not \
+         supported yet",
+    );
+    check_wrong(
+        &["-o", "type=floppy", "."],
+        "error: --output type=floppy: unknown type `floppy`: known are image, registry, oci, \
+         docker, tar and local",
+    );
+    check_wrong(
+        &["--threads", "0", "."],
+        "error: --threads 0: expected a number from 1 to 256",
+    );
+    check_wrong(
+        &["-q", "--progress", "plain", "."],
+        "error: --quiet and --progress contradict each other",
+    );
+    check_wrong(
+        &["--metadata-file", "no/such/file", "."],
+        "error: --metadata-file no/such/file: the directory of this file does not exist",
+    );
+}
+
+#[test]
+fn the_time_of_the_environment_is_checked() {
+    let environment = Environment::new();
+    for wrong in ["-1", "99999999999999999999", "noon"] {
+        let output = environment
+            .kiln(&["build", "."])
+            .env("SOURCE_DATE_EPOCH", wrong)
+            .output()
+            .expect("kiln starts");
+        assert_eq!(
+            environment.describe(&output),
+            format!(
+                "exit 2\nstderr:\nerror: SOURCE_DATE_EPOCH is `{wrong}`: expected a number of \
+                 seconds since 1970, from 0 to 253402300799\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn errors_are_json_where_json_was_asked_for() {
+    check_in(
+        &Environment::new(),
+        &["build", "--progress", "json", "missing"],
+        r#"exit 2
+stderr:
+{"causes":[],"event":"error","hints":[],"kind":"input","message":"the context missing does not exist","schema":1}
+"#,
+    );
+}
+
+#[test]
+fn without_a_home_the_store_must_be_named() {
+    let environment = Environment::new();
+    environment.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    let output = environment
+        .kiln(&["build", "."])
+        .env_remove("HOME")
+        .output()
+        .expect("kiln starts");
+    let said = environment.describe(&output);
+    assert!(
+        said.ends_with(
+            "error: there is no directory for the store: HOME is not set\n\
+             hint: name one with --store or KILN_STORE\n"
+        ),
+        "{said}"
+    );
+    assert!(said.starts_with("exit 2"), "{said}");
+}
