@@ -3,5 +3,7 @@
 //! One module for each promise. `tidy::every_test_file_is_declared` fails when
 //! a file in this directory is missing here.
 
+mod cli;
+mod errors;
 mod layering;
 mod tidy;
