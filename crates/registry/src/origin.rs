@@ -302,7 +302,7 @@ fn same_domain(registry: &str, service: &str) -> bool {
     match shared.as_slice() {
         [] | [_] => false,
         // `co.uk` and its like: short names below a country.
-        [second, top] => !(top.len() == 2 && second.len() <= 3) && !is_shared(&shared),
+        [second, top] if top.len() == 2 && second.len() <= 3 => false,
         _ => !is_shared(&shared),
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+/// How often a peer may ask for a pause before something moves again.
+const PAUSES_MAX: u32 = 20;
+
 /// Deadlines and pauses. The defaults are those of the reliability page of the
 /// documentation; tests make all of them shorter.
 #[derive(Clone, Debug)]
@@ -78,6 +81,11 @@ pub(crate) struct Budget<'a> {
     attempts_max: u32,
     failures: u32,
     total_failures: u32,
+    /// Pauses that the peer asked for, since the last progress: their number
+    /// and their sum. Whoever says when to come back is not failing, so they
+    /// have bounds of their own.
+    pauses: u32,
+    paused: Duration,
     since: Instant,
 }
 
@@ -101,6 +109,8 @@ impl<'a> Budget<'a> {
             attempts_max,
             failures: 0,
             total_failures: 0,
+            pauses: 0,
+            paused: Duration::ZERO,
             since: Instant::now(),
         }
     }
@@ -108,6 +118,8 @@ impl<'a> Budget<'a> {
     /// New bytes have been committed.
     pub(crate) fn progress(&mut self) {
         self.failures = 0;
+        self.pauses = 0;
+        self.paused = Duration::ZERO;
         self.since = Instant::now();
     }
 
@@ -118,21 +130,29 @@ impl<'a> Budget<'a> {
 
     /// Waits for the next attempt after a failure, or says why there is none.
     pub(crate) async fn failed(&mut self, retry_after: Option<Duration>) -> Result<(), Exhausted> {
-        self.failures += 1;
         self.total_failures += 1;
-        if self.failures >= self.attempts_max || self.since.elapsed() > self.timing.progress_max {
-            return Err(Exhausted::Attempts);
-        }
         let pause = match retry_after {
             Some(pause) if pause > self.timing.retry_after_max => {
                 return Err(Exhausted::Pause(pause));
             }
             Some(pause) => {
+                self.pauses += 1;
+                self.paused += pause;
+                if self.pauses > PAUSES_MAX || self.paused > self.timing.retry_after_max {
+                    return Err(Exhausted::Attempts);
+                }
                 // A pause that the peer asked for is not time in which nothing moves.
                 self.since += pause;
                 pause
             }
-            None => self.backoff(),
+            None => {
+                self.failures += 1;
+                let too_long = self.since.elapsed() > self.timing.progress_max;
+                if self.failures >= self.attempts_max || too_long {
+                    return Err(Exhausted::Attempts);
+                }
+                self.backoff()
+            }
         };
         tokio::time::sleep(pause).await;
         Ok(())

@@ -208,7 +208,7 @@ impl Transport {
             .iter()
             .map(|der| reqwest::Certificate::from_der(der))
             .collect::<Result<_, _>>()
-            .map_err(|error| Failure::from_reqwest(error))
+            .map_err(Failure::from_reqwest)
     }
 
     /// Sends one request and waits for the headers of its answer.

@@ -117,7 +117,7 @@ enum Step {
         /// Whether the registry may have stored the blob nevertheless.
         may_be_stored: bool,
     },
-    /// The token is replaced; the session may have got some of the bytes.
+    /// Not let in; the token will be replaced.
     Renewed,
 }
 
@@ -311,10 +311,9 @@ impl Upload<'_> {
                     budget.progress();
                     continue;
                 }
-                Step::Renewed => {
-                    self.find_offset().await?;
-                    continue;
-                }
+                // Whoever is not let in has changed nothing, and a question about
+                // the session could use up the new token.
+                Step::Renewed => continue,
                 Step::Failed {
                     error,
                     pause,

@@ -149,7 +149,7 @@ mod tests {
         check("bearer realm=https://a/t , service = s", "https://a/t s -");
         check(
             "Negotiate abc==, Bearer realm=\"https://a/t\", error=\"invalid_token\", Basic realm=\"q\"",
-            "",
+            "https://a/t - -; basic",
         );
         check(
             "Negotiate, Bearer realm=\"r\", Basic realm=\"q\"",

@@ -184,6 +184,13 @@ impl ConfigFile {
                 ..Self::default()
             });
         }
+        // A list would be taken for the fields of an object in their order.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ConfigFileError::Syntax {
+                name: name.to_owned(),
+                reason: "it is not a JSON object".into(),
+            });
+        }
         let raw: Raw = serde_json::from_slice(bytes).map_err(|error| ConfigFileError::Syntax {
             name: name.to_owned(),
             reason: without_values(&error),
@@ -428,7 +435,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_by_key_and_never_by_value() {
         check("{", "a.io", "x", "error: no valid JSON at line 1");
-        check("[]", "a.io", "x", "error: not a docker configuration");
+        check("[]", "a.io", "x", "error: is not a docker configuration");
         check(r#"{"auths":"c2VjcmV0"}"#, "a.io", "x", "error: wrong type");
         check(
             r#"{"auths":{"a.io":{},"a.io":{}}}"#,

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -139,15 +139,7 @@ impl HelperSettings {
             ));
         }
         let program = self.find(&helper.program())?;
-        let run = self.run(&program, server);
-        match tokio::time::timeout(self.time_max, run).await {
-            Ok(result) => result,
-            // The child is killed when its handle is dropped with the future.
-            Err(_) => Err(HelperError::TimedOut {
-                program,
-                seconds: self.time_max.as_secs(),
-            }),
-        }
+        self.run(&program, server).await
     }
 
     /// The first executable of that name in an absolute directory of the search
@@ -168,13 +160,9 @@ impl HelperSettings {
             })
     }
 
-    async fn run(
-        &self,
-        program: &PathBuf,
-        server: &str,
-    ) -> Result<Option<Credential>, HelperError> {
+    async fn run(&self, program: &Path, server: &str) -> Result<Option<Credential>, HelperError> {
         let fail = |source| HelperError::Run {
-            program: program.clone(),
+            program: program.to_owned(),
             source,
         };
         let mut command = tokio::process::Command::new(program);
@@ -190,68 +178,97 @@ impl HelperSettings {
             command.env_clear().envs(environment.iter().cloned());
         }
         let mut child = command.spawn().map_err(fail)?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let send = async {
-            if let Some(mut stdin) = stdin {
-                // A helper that knows without asking may close its input early.
-                let _ = stdin.write_all(format!("{server}\n").as_bytes()).await;
-            }
-        };
-        // Output that is not wanted any more ends the helper by a broken pipe.
-        let (_, output, complaint) = tokio::join!(
-            send,
-            read_bounded(stdout, OUTPUT_BYTES_MAX + 1),
-            read_bounded(stderr, COMPLAINT_BYTES_MAX)
-        );
-        let (output, complaint) = (output.map_err(fail)?, complaint.map_err(fail)?);
-        if output.len() as u64 > OUTPUT_BYTES_MAX {
-            return Err(HelperError::TooMuch {
-                program: program.clone(),
-            });
-        }
-        let status = child.wait().await.map_err(fail)?;
-        if !status.success() {
-            // By the protocol the reason is on stdout.
-            let said = message(&output);
-            if said.contains(NOT_FOUND) {
-                return Ok(None);
-            }
-            let complaint = message(&complaint);
-            let reason = match (said.is_empty(), complaint.is_empty()) {
-                (false, _) => said,
-                (true, false) => complaint,
-                (true, true) => status.to_string(),
-            };
-            return Err(HelperError::Failed {
-                program: program.clone(),
-                message: reason,
-            });
-        }
-        let junk = |reason| HelperError::Junk {
-            program: program.clone(),
-            reason,
-        };
-        let answer: Answer = serde_json::from_slice(&output)
-            .map_err(|_| junk("it is not the JSON of an account"))?;
-        match (answer.username, answer.secret) {
-            (_, None) => Err(junk("`Secret` is missing")),
-            // Some helpers answer so when they have nothing.
-            (None, Some(secret)) if secret.is_empty() => Ok(None),
-            (Some(user), Some(secret)) if user.is_empty() && secret.is_empty() => Ok(None),
-            (None, Some(_)) => Err(junk("`Username` is missing")),
-            (Some(user), Some(secret)) if user == TOKEN_USER => {
-                Ok(Some(Credential::IdentityToken(Secret::new(secret))))
-            }
-            (Some(username), Some(secret)) => {
-                if username.contains(':') || username.chars().any(char::is_control) {
-                    return Err(junk("`Username` holds a colon or control characters"));
+        let group = child.id();
+        match tokio::time::timeout(self.time_max, talk(program, &mut child, server)).await {
+            Ok(result) => result,
+            Err(_) => {
+                // What the helper started goes with it.
+                let group = group
+                    .and_then(|id| i32::try_from(id).ok())
+                    .and_then(rustix::process::Pid::from_raw);
+                if let Some(group) = group {
+                    let _ =
+                        rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
                 }
-                Ok(Some(Credential::Password {
-                    username,
-                    password: Secret::new(secret),
-                }))
+                Err(HelperError::TimedOut {
+                    program: program.to_owned(),
+                    seconds: self.time_max.as_secs(),
+                })
             }
+        }
+    }
+}
+
+/// Asks a running helper for an account, by the protocol.
+async fn talk(
+    program: &Path,
+    child: &mut tokio::process::Child,
+    server: &str,
+) -> Result<Option<Credential>, HelperError> {
+    let fail = |source| HelperError::Run {
+        program: program.to_owned(),
+        source,
+    };
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let send = async {
+        if let Some(mut stdin) = stdin {
+            // A helper that knows without asking may close its input early.
+            let _ = stdin.write_all(format!("{server}\n").as_bytes()).await;
+        }
+    };
+    // Output that is not wanted any more ends the helper by a broken pipe.
+    let (_, output, complaint) = tokio::join!(
+        send,
+        read_bounded(stdout, OUTPUT_BYTES_MAX + 1),
+        read_bounded(stderr, COMPLAINT_BYTES_MAX)
+    );
+    let (output, complaint) = (output.map_err(fail)?, complaint.map_err(fail)?);
+    if output.len() as u64 > OUTPUT_BYTES_MAX {
+        return Err(HelperError::TooMuch {
+            program: program.to_owned(),
+        });
+    }
+    let status = child.wait().await.map_err(fail)?;
+    if !status.success() {
+        // By the protocol the reason is on stdout.
+        let said = message(&output);
+        if said.contains(NOT_FOUND) {
+            return Ok(None);
+        }
+        let complaint = message(&complaint);
+        let reason = match (said.is_empty(), complaint.is_empty()) {
+            (false, _) => said,
+            (true, false) => complaint,
+            (true, true) => status.to_string(),
+        };
+        return Err(HelperError::Failed {
+            program: program.to_owned(),
+            message: reason,
+        });
+    }
+    let junk = |reason| HelperError::Junk {
+        program: program.to_owned(),
+        reason,
+    };
+    let answer: Answer =
+        serde_json::from_slice(&output).map_err(|_| junk("it is not the JSON of an account"))?;
+    match (answer.username, answer.secret) {
+        (_, None) => Err(junk("`Secret` is missing")),
+        // Some helpers answer so when they have nothing.
+        (None, Some(secret)) if secret.is_empty() => Ok(None),
+        (Some(user), Some(secret)) if user.is_empty() && secret.is_empty() => Ok(None),
+        (None, Some(_)) => Err(junk("`Username` is missing")),
+        (Some(user), Some(secret)) if user == TOKEN_USER => {
+            Ok(Some(Credential::IdentityToken(Secret::new(secret))))
+        }
+        (Some(username), Some(secret)) => {
+            if username.contains(':') || username.chars().any(char::is_control) {
+                return Err(junk("`Username` holds a colon or control characters"));
+            }
+            Ok(Some(Credential::Password {
+                username,
+                password: Secret::new(secret),
+            }))
         }
     }
 }
@@ -276,4 +293,71 @@ fn message(bytes: &[u8]) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(SHOWN_CHARS_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_helpers() {
+        for good in ["gcloud", "ecr-login", "a.b_C", &"x".repeat(NAME_BYTES_MAX)] {
+            assert!(matches!(HelperName::parse(good), Ok(Some(_))), "{good}");
+        }
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for bad in ["../../tmp/x", "a b", "x;id", "a/b", ".x", "ä", "a\n", &long] {
+            assert!(HelperName::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(HelperName::parse(""), Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_hangs_is_ended_with_all_it_started() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("docker-credential-slow");
+        let mark = directory.path().join("child");
+        let text = format!(
+            "#!/bin/sh\nsleep 600 & echo $! > {}\nwait\n",
+            mark.display()
+        );
+        std::fs::write(&path, text).expect("a script");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        let settings = HelperSettings {
+            search_path: Some(directory.path().into()),
+            environment: None,
+            time_max: Duration::from_secs(2),
+        };
+        let helper = HelperName::parse("slow")
+            .expect("a name")
+            .expect("a helper");
+        let error = settings.get(&helper, "a.io").await.expect_err("it hangs");
+        assert!(matches!(error, HelperError::TimedOut { .. }), "{error}");
+        let child = std::fs::read_to_string(&mark).expect("the child's id");
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+        // Killed processes linger until somebody reaps them.
+        for _ in 0..200 {
+            match state() {
+                Ok(text) if !text.contains(") Z ") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                _ => return,
+            }
+        }
+        panic!("the helper's child lives on");
+    }
+
+    #[tokio::test]
+    async fn a_server_of_two_lines_is_not_asked_for() {
+        let settings = HelperSettings {
+            search_path: None,
+            environment: None,
+            time_max: Duration::from_secs(2),
+        };
+        let helper = HelperName::parse("x").expect("a name").expect("a helper");
+        let error = settings
+            .get(&helper, "a.io\nb.io")
+            .await
+            .expect_err("two lines");
+        assert!(matches!(error, HelperError::Server(_)), "{error}");
+    }
 }

@@ -180,15 +180,6 @@ impl CredentialStore {
         &self.notes
     }
 
-    /// Shortens the life of a hanging helper, for tests.
-    #[cfg(test)]
-    pub(crate) fn with_helper_time_max(mut self, time_max: Duration) -> Self {
-        if let Some(helpers) = &mut self.helpers {
-            helpers.time_max = time_max;
-        }
-        self
-    }
-
     /// The account for a repository of `host` (with its port, if it has one).
     /// `fresh` asks helpers again: the last answer was refused.
     pub(crate) async fn find(

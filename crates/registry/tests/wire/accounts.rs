@@ -89,7 +89,10 @@ fn a_wrong_password_names_account_and_place_and_never_itself() {
             .expect_err("a wrong password");
         assert_eq!(*error.kind(), ErrorKind::Unauthorized, "{error}");
         let account = error.account_used().expect("an account");
-        assert!(account.contains("`u`") && account.contains("config.json"), "{account}");
+        assert!(
+            account.contains("`u`") && account.contains("config.json"),
+            "{account}"
+        );
         assert!(!format!("{error} {error:?}").contains(SECRET));
         assert!(registry.log().len() <= 4, "{:?}", registry.lines());
     }
@@ -108,7 +111,8 @@ fn no_account_at_all_is_said() {
 #[test]
 fn fresh_tokens_that_are_refused_end_it() {
     let registry = guarded(Auth::token("u", "p"));
-    let challenge = "Bearer realm=\"REALM\",service=\"s\"".replace("REALM", &format!("{}/token", registry.url()));
+    let challenge = "Bearer realm=\"REALM\",service=\"s\""
+        .replace("REALM", &format!("{}/token", registry.url()));
     registry.fault(
         Match::new(Method::HEAD, Endpoint::Manifest),
         Action::status_with(401, "www-authenticate", &challenge),

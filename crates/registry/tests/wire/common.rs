@@ -141,7 +141,12 @@ impl Sample {
         }
         let selector = Selector::Tag(tag.parse().expect("a tag"));
         let pushed = client
-            .push_manifest(repository, &selector, &MediaType::OciManifest, &self.manifest)
+            .push_manifest(
+                repository,
+                &selector,
+                &MediaType::OciManifest,
+                &self.manifest,
+            )
             .await?;
         assert_eq!(pushed, self.digest);
         Ok(())
@@ -209,7 +214,9 @@ pub(crate) fn raw_server(answers: Vec<Vec<u8>>) -> (String, Arc<std::sync::Mutex
     let log = Arc::clone(&seen);
     std::thread::spawn(move || {
         for (number, connection) in listener.incoming().enumerate() {
-            let Ok(mut connection) = connection else { return };
+            let Ok(mut connection) = connection else {
+                return;
+            };
             let mut request = Vec::new();
             let mut byte = [0];
             while !request.ends_with(b"\r\n\r\n") {

@@ -12,6 +12,13 @@ use crate::common::{
 /// Large enough to be handed out before it is verified.
 const LAYER_BYTES: usize = 5 * 1024 * 1024;
 
+/// A name and the faults that a client gets over.
+type Recoverable = (&'static str, Vec<(Match, Action)>);
+/// A name, faults that nobody gets over, and how they are to be reported.
+type Hopeless = (&'static str, Vec<(Match, Action)>, ErrorKind);
+/// A name, what is answered word by word, and the error that it makes.
+type Answers = (&'static str, Vec<Vec<u8>>, Option<ErrorKind>);
+
 /// What is to happen.
 enum Expect {
     Ok,
@@ -101,9 +108,12 @@ fn pushes_recover() {
     let put = || at(PUT, Endpoint::UploadSession);
     let manifest = || at(PUT, Endpoint::Manifest);
     let look = || at(HEAD, Endpoint::Blob);
-    let cases: Vec<(&str, Vec<(Match, Action)>)> = vec![
+    let cases: Vec<Recoverable> = vec![
         ("nothing wrong", vec![]),
-        ("503 on the first two upload starts", vec![(start().times(2), Action::status(503))]),
+        (
+            "503 on the first two upload starts",
+            vec![(start().times(2), Action::status(503))],
+        ),
         (
             "reset after 3 MB of a blob",
             vec![(put().times(1), Action::ResetRequest { after: 3_000_000 })],
@@ -112,34 +122,82 @@ fn pushes_recover() {
             "reset before the first byte, four times",
             vec![(put().times(4), Action::ResetRequest { after: 0 })],
         ),
-        ("first upload request 500", vec![(start().times(1), Action::status(500))]),
+        (
+            "first upload request 500",
+            vec![(start().times(1), Action::status(500))],
+        ),
         ("first PUT 500", vec![(put().times(1), Action::status(500))]),
-        ("commits, then answers 500", vec![(put().times(1), Action::StatusAfter(500))]),
-        ("commits, then resets", vec![(put().times(1), Action::Reset { after: 0 })]),
-        ("manifest PUT 500 once", vec![(manifest().times(1), Action::status(500))]),
-        ("manifest committed, then 500", vec![(manifest().times(1), Action::StatusAfter(500))]),
-        ("manifest committed, then reset", vec![(manifest().times(1), Action::Reset { after: 0 })]),
+        (
+            "commits, then answers 500",
+            vec![(put().times(1), Action::StatusAfter(500))],
+        ),
+        (
+            "commits, then resets",
+            vec![(put().times(1), Action::Reset { after: 0 })],
+        ),
+        (
+            "manifest PUT 500 once",
+            vec![(manifest().times(1), Action::status(500))],
+        ),
+        (
+            "manifest committed, then 500",
+            vec![(manifest().times(1), Action::StatusAfter(500))],
+        ),
+        (
+            "manifest committed, then reset",
+            vec![(manifest().times(1), Action::Reset { after: 0 })],
+        ),
         (
             "429 with Retry-After 3",
-            vec![(start().times(1), Action::status_with(429, "retry-after", "3"))],
+            vec![(
+                start().times(1),
+                Action::status_with(429, "retry-after", "3"),
+            )],
         ),
         (
             "429 with Retry-After 20",
-            vec![(put().times(1), Action::status_with(429, "retry-after", "20"))],
+            vec![(
+                put().times(1),
+                Action::status_with(429, "retry-after", "20"),
+            )],
         ),
         (
-            "429 three times on the manifest",
-            vec![(manifest().times(3), Action::status_with(429, "retry-after", "1"))],
+            "429 six times on the manifest",
+            vec![(
+                manifest().times(6),
+                Action::status_with(429, "retry-after", "1"),
+            )],
         ),
         ("HEAD answers 405", vec![(look(), Action::status(405))]),
-        ("HEAD 500 once", vec![(look().times(1), Action::status(500))]),
+        (
+            "HEAD 500 once",
+            vec![(look().times(1), Action::status(500))],
+        ),
         ("HEAD always 500", vec![(look(), Action::status(500))]),
-        ("PUT in one request is not known", vec![(put().times(1), Action::status(405))]),
-        ("PUT in one request is not implemented", vec![(put().times(1), Action::status(501))]),
-        ("the PUT is never answered", vec![(put().times(1), Action::Stall { after: None })]),
-        ("the session is lost", vec![(put().times(1), Action::status(404))]),
-        ("201, but the blob is not stored, once", vec![(put().times(1), Action::Forget)]),
-        ("201, but the manifest is not stored, once", vec![(manifest().times(1), Action::Forget)]),
+        (
+            "PUT in one request is not known",
+            vec![(put().times(1), Action::status(405))],
+        ),
+        (
+            "PUT in one request is not implemented",
+            vec![(put().times(1), Action::status(501))],
+        ),
+        (
+            "the PUT is never answered",
+            vec![(put().times(1), Action::Stall { after: None })],
+        ),
+        (
+            "the session is lost",
+            vec![(put().times(1), Action::status(404))],
+        ),
+        (
+            "201, but the blob is not stored, once",
+            vec![(put().times(1), Action::Forget)],
+        ),
+        (
+            "201, but the manifest is not stored, once",
+            vec![(manifest().times(1), Action::Forget)],
+        ),
         (
             "manifest HEAD is not known",
             vec![(at(HEAD, Endpoint::Manifest), Action::status(405))],
@@ -155,7 +213,7 @@ fn pushes_give_up_where_they_must() {
     let start = || at(POST, Endpoint::UploadStart);
     let put = || at(PUT, Endpoint::UploadSession);
     let manifest = || at(PUT, Endpoint::Manifest);
-    let cases: Vec<(&str, Vec<(Match, Action)>, ErrorKind)> = vec![
+    let cases: Vec<Hopeless> = vec![
         (
             "201 with a wrong digest for a blob",
             vec![(put(), Action::LieDigest)],
@@ -166,15 +224,42 @@ fn pushes_give_up_where_they_must() {
             vec![(manifest(), Action::LieDigest)],
             ErrorKind::Protocol,
         ),
-        ("no blob is ever stored", vec![(put(), Action::Forget)], ErrorKind::NotStored),
-        ("no manifest is ever stored", vec![(manifest(), Action::Forget)], ErrorKind::NotStored),
-        ("403", vec![(start(), Action::status(403))], ErrorKind::Denied),
-        ("500 for ever", vec![(start(), Action::status(500))], ErrorKind::Server),
-        ("501 for ever", vec![(put(), Action::status(501))], ErrorKind::Unsupported),
-        ("413", vec![(put(), Action::status(413))], ErrorKind::Refused),
+        (
+            "no blob is ever stored",
+            vec![(put(), Action::Forget)],
+            ErrorKind::NotStored,
+        ),
+        (
+            "no manifest is ever stored",
+            vec![(manifest(), Action::Forget)],
+            ErrorKind::NotStored,
+        ),
+        (
+            "403",
+            vec![(start(), Action::status(403))],
+            ErrorKind::Denied,
+        ),
+        (
+            "500 for ever",
+            vec![(start(), Action::status(500))],
+            ErrorKind::Server,
+        ),
+        (
+            "501 for ever",
+            vec![(put(), Action::status(501))],
+            ErrorKind::Unsupported,
+        ),
+        (
+            "413",
+            vec![(put(), Action::status(413))],
+            ErrorKind::Refused,
+        ),
         (
             "a pause that is too long",
-            vec![(start(), Action::status_with(429, "retry-after", "1000000000"))],
+            vec![(
+                start(),
+                Action::status_with(429, "retry-after", "1000000000"),
+            )],
             ErrorKind::RateLimited {
                 retry_after: Some(std::time::Duration::from_secs(1_000_000)),
             },
@@ -214,40 +299,85 @@ fn pushes_in_pieces() {
         ("416", Action::status(416)),
         ("500", Action::status(500)),
         ("done, then 500", Action::StatusAfter(500)),
-        ("reset in the middle", Action::ResetRequest { after: 500_000 }),
+        (
+            "reset in the middle",
+            Action::ResetRequest { after: 500_000 },
+        ),
         ("never answered", Action::Stall { after: None }),
     ] {
-        push_with(name, plain(), &[(patch().nth(3), action)], &Good, &in_pieces);
+        push_with(
+            name,
+            plain(),
+            &[(patch().nth(3), action)],
+            &Good,
+            &in_pieces,
+        );
     }
 }
 
 #[test]
 fn tokens_are_renewed_as_long_as_something_moves() {
     for uses in [1, 2, 3, 6] {
-        push(&format!("tokens for {uses} requests"), tokens(Some(uses)), &[], &Good);
-        pull(&format!("tokens for {uses} requests"), tokens(Some(uses)), &[], &Good);
+        push(
+            &format!("tokens for {uses} requests"),
+            tokens(Some(uses)),
+            &[],
+            &Good,
+        );
+        pull(
+            &format!("tokens for {uses} requests"),
+            tokens(Some(uses)),
+            &[],
+            &Good,
+        );
     }
     let in_pieces = PushOptions {
         chunk_bytes: Some(700_000),
         ..PushOptions::default()
     };
-    push_with("tokens wear out between pieces", tokens(Some(1)), &[], &Good, &in_pieces);
+    push_with(
+        "tokens wear out between pieces",
+        tokens(Some(1)),
+        &[],
+        &Good,
+        &in_pieces,
+    );
 }
 
 #[test]
 fn pulls_recover() {
     let blob = layer_path;
     let manifest = || at(GET, Endpoint::Manifest);
-    let cases: Vec<(&str, Vec<(Match, Action)>)> = vec![
+    let cases: Vec<Recoverable> = vec![
         ("nothing wrong", vec![]),
         ("503 twice", vec![(blob().times(2), Action::status(503))]),
-        ("429", vec![(manifest().times(1), Action::status_with(429, "retry-after", "1"))]),
-        ("reset at once", vec![(blob().times(1), Action::Reset { after: 0 })]),
-        ("reset in the middle", vec![(blob().times(1), Action::Reset { after: 2_000_000 })]),
-        ("reset five times", vec![(blob().times(5), Action::Reset { after: 700_000 })]),
+        (
+            "429",
+            vec![(
+                manifest().times(1),
+                Action::status_with(429, "retry-after", "1"),
+            )],
+        ),
+        (
+            "reset at once",
+            vec![(blob().times(1), Action::Reset { after: 0 })],
+        ),
+        (
+            "reset in the middle",
+            vec![(blob().times(1), Action::Reset { after: 2_000_000 })],
+        ),
+        (
+            "reset five times",
+            vec![(blob().times(5), Action::Reset { after: 700_000 })],
+        ),
         (
             "reset behind the last byte",
-            vec![(blob().times(1), Action::Reset { after: LAYER_BYTES as u64 })],
+            vec![(
+                blob().times(1),
+                Action::Reset {
+                    after: LAYER_BYTES as u64,
+                },
+            )],
         ),
         (
             "the rest is asked for and everything comes",
@@ -276,16 +406,39 @@ fn pulls_recover() {
                 ),
             ],
         ),
-        ("short body", vec![(blob().times(1), Action::Truncate { after: 1_000_000 })]),
-        ("short manifest", vec![(manifest().times(1), Action::Truncate { after: 10 })]),
-        ("one flipped bit, once", vec![(blob().times(1), Action::FlipBit { at: 4_000_000 })]),
+        (
+            "short body",
+            vec![(blob().times(1), Action::Truncate { after: 1_000_000 })],
+        ),
+        (
+            "short manifest",
+            vec![(manifest().times(1), Action::Truncate { after: 10 })],
+        ),
+        (
+            "one flipped bit, once",
+            vec![(blob().times(1), Action::FlipBit { at: 4_000_000 })],
+        ),
         (
             "one flipped bit in a manifest, once",
             vec![(manifest().times(1), Action::FlipBit { at: 20 })],
         ),
-        ("trailing garbage, once", vec![(blob().times(1), Action::ReplaceBody(vec![0; 6_000_000]))]),
-        ("stall in the middle", vec![(blob().times(1), Action::Stall { after: Some(1_000_000) })]),
-        ("stall before the headers", vec![(blob().times(1), Action::Stall { after: None })]),
+        (
+            "trailing garbage, once",
+            vec![(blob().times(1), Action::ReplaceBody(vec![0; 6_000_000]))],
+        ),
+        (
+            "stall in the middle",
+            vec![(
+                blob().times(1),
+                Action::Stall {
+                    after: Some(1_000_000),
+                },
+            )],
+        ),
+        (
+            "stall before the headers",
+            vec![(blob().times(1), Action::Stall { after: None })],
+        ),
         (
             "a trickle",
             vec![(
@@ -311,8 +464,12 @@ fn pulls_refuse_what_is_wrong() {
         name: "docker-content-digest".into(),
         value,
     };
-    let cases: Vec<(&str, Vec<(Match, Action)>, ErrorKind)> = vec![
-        ("one flipped bit", vec![(blob(), Action::FlipBit { at: 4_000_000 })], ErrorKind::Corrupted),
+    let cases: Vec<Hopeless> = vec![
+        (
+            "one flipped bit",
+            vec![(blob(), Action::FlipBit { at: 4_000_000 })],
+            ErrorKind::Corrupted,
+        ),
         (
             "the rest has other bytes",
             vec![
@@ -326,8 +483,16 @@ fn pulls_refuse_what_is_wrong() {
             vec![(blob(), Action::ReplaceBody(vec![0; LAYER_BYTES + 1]))],
             ErrorKind::Corrupted,
         ),
-        ("too few bytes", vec![(blob(), Action::ReplaceBody(vec![0; 100]))], ErrorKind::Corrupted),
-        ("a manifest with another digest", vec![(manifest(), Action::LieDigest)], ErrorKind::Corrupted),
+        (
+            "too few bytes",
+            vec![(blob(), Action::ReplaceBody(vec![0; 100]))],
+            ErrorKind::Corrupted,
+        ),
+        (
+            "a manifest with another digest",
+            vec![(manifest(), Action::LieDigest)],
+            ErrorKind::Corrupted,
+        ),
         (
             "a digest that is none",
             vec![(manifest(), no_digest(Some("sha256:../../x".into())))],
@@ -344,8 +509,16 @@ fn pulls_refuse_what_is_wrong() {
             )],
             ErrorKind::Protocol,
         ),
-        ("404", vec![(manifest(), Action::status(404))], ErrorKind::NotFound),
-        ("500 for ever", vec![(blob(), Action::status(500))], ErrorKind::Server),
+        (
+            "404",
+            vec![(manifest(), Action::status(404))],
+            ErrorKind::NotFound,
+        ),
+        (
+            "500 for ever",
+            vec![(blob(), Action::status(500))],
+            ErrorKind::Server,
+        ),
         (
             "an endless manifest",
             vec![(manifest(), Action::ReplaceBody(vec![b' '; 5 << 20]))],
@@ -357,11 +530,19 @@ fn pulls_refuse_what_is_wrong() {
     }
     // A body with two meanings, under its true digest.
     let registry = Registry::start();
-    registry.put_manifest("a", "1", "application/vnd.oci.image.manifest.v1+json", both.to_vec());
+    registry.put_manifest(
+        "a",
+        "1",
+        "application/vnd.oci.image.manifest.v1+json",
+        both.to_vec(),
+    );
     let error = block_on(client().manifest(&reference(&format!("{}/a:1", registry.host()))))
         .expect_err("two meanings");
     assert_eq!(*error.kind(), ErrorKind::Protocol);
-    assert!(error.to_string().contains("`layers` and `manifests`"), "{error}");
+    assert!(
+        error.to_string().contains("`layers` and `manifests`"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -386,7 +567,11 @@ fn a_stall_that_stays_ends() {
 
 /// Answers in pieces (chunked transfer coding), so that no length is promised.
 fn in_pieces(status: &str, body: &[u8]) -> Vec<u8> {
-    let mut answer = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{:x}\r\n", body.len()).into_bytes();
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n{:x}\r\n",
+        body.len()
+    )
+    .into_bytes();
     answer.extend_from_slice(body);
     answer.extend_from_slice(b"\r\n0\r\n\r\n");
     answer
@@ -408,7 +593,7 @@ fn bodies_without_a_length() {
     };
     let mut longer = blob.to_vec();
     longer.push(0);
-    let cases: Vec<(&str, Vec<Vec<u8>>, Option<ErrorKind>)> = vec![
+    let cases: Vec<Answers> = vec![
         ("whole", vec![in_pieces("200 OK", &blob)], None),
         (
             "short once",
@@ -419,20 +604,37 @@ fn bodies_without_a_length() {
             "short always",
             vec![
                 in_pieces("200 OK", &blob[..700_000]),
-                in_pieces("206 Partial\r\ncontent-range: bytes 700000-1999999/2000000", b""),
+                in_pieces(
+                    "206 Partial\r\ncontent-range: bytes 700000-1999999/2000000",
+                    b"",
+                ),
             ],
             Some(ErrorKind::Corrupted),
         ),
-        ("longer", vec![in_pieces("200 OK", &longer)], Some(ErrorKind::Corrupted)),
+        (
+            "longer",
+            vec![in_pieces("200 OK", &longer)],
+            Some(ErrorKind::Corrupted),
+        ),
         (
             "no framing",
             vec![b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_vec()],
             Some(ErrorKind::Unreachable),
         ),
-        ("no HTTP", vec![b"SSH-2.0-x\r\n".to_vec()], Some(ErrorKind::Unreachable)),
+        (
+            "no HTTP",
+            vec![b"SSH-2.0-x\r\n".to_vec()],
+            Some(ErrorKind::Unreachable),
+        ),
         (
             "headers without end",
-            vec![[&b"HTTP/1.1 200 OK\r\n"[..], "x: y\r\n".repeat(100_000).as_bytes()].concat()],
+            vec![
+                [
+                    &b"HTTP/1.1 200 OK\r\n"[..],
+                    "x: y\r\n".repeat(100_000).as_bytes(),
+                ]
+                .concat(),
+            ],
             Some(ErrorKind::Unreachable),
         ),
     ];
@@ -495,7 +697,10 @@ fn a_tag_that_cannot_move_but_stands_right_is_no_failure() {
     let repository = repository(&format!("{}/a", registry.host()));
     let push = |tag| block_on(sample.push(&client(), &repository, tag, &PushOptions::default()));
     push("1").expect("the tag stands right");
-    assert_eq!(*push("2").expect_err("a new tag").kind(), ErrorKind::Refused);
+    assert_eq!(
+        *push("2").expect_err("a new tag").kind(),
+        ErrorKind::Refused
+    );
 }
 
 #[test]
@@ -505,7 +710,7 @@ fn nothing_to_do_costs_little() {
     sample.seed(&registry, "a", "1");
     let client = client();
     let found = block_on(client.tag_points_at(&reference(&format!("{}/a:1", registry.host()))));
-    assert_eq!(found.expect("an answer"), Some(sample.digest.clone()));
+    assert_eq!(found.expect("an answer"), Some(sample.digest));
     assert_eq!(registry.lines(), ["HEAD /v2/a/manifests/1"]);
     let missing = block_on(client.tag_points_at(&reference(&format!("{}/a:2", registry.host()))));
     assert_eq!(missing.expect("an answer"), None);
@@ -529,7 +734,11 @@ fn blobs_are_mounted_and_a_refused_mount_is_used() {
         let target = repository(&format!("{}/app", registry.host()));
         block_on(client.push_blob(&target, &sample.layer_descriptor, &sample.layer, &options))
             .expect("a blob");
-        assert!(registry.blob("app", &sample.layer_descriptor.digest).is_some());
+        assert!(
+            registry
+                .blob("app", &sample.layer_descriptor.digest)
+                .is_some()
+        );
         let methods: Vec<String> = registry
             .log()
             .iter()

@@ -107,13 +107,21 @@ fn redirects_end() {
     sample.seed(&home, "a", "1");
     let cases = [
         ("a circle", "/v2/a/manifests/1".to_owned(), "circle"),
-        ("a file", "file:///etc/passwd".to_owned(), "neither http nor https"),
+        (
+            "a file",
+            "file:///etc/passwd".to_owned(),
+            "neither http nor https",
+        ),
         (
             "a user",
             format!("http://u:p@{}/x", foreign.host()),
             "user name",
         ),
-        ("a long one", format!("/{}", "x".repeat(9000)), "longer than"),
+        (
+            "a long one",
+            format!("/{}", "x".repeat(9000)),
+            "longer than",
+        ),
         ("no URL", "http://[".to_owned(), "not a URL"),
     ];
     for (name, location, message) in cases {
@@ -126,8 +134,8 @@ fn redirects_end() {
                 location,
             },
         );
-        let error = block_on(client.manifest(&reference(&format!("{}/a:1", home.host()))))
-            .expect_err(name);
+        let error =
+            block_on(client.manifest(&reference(&format!("{}/a:1", home.host())))).expect_err(name);
         assert_eq!(*error.kind(), ErrorKind::Protocol, "{name}: {error}");
         assert!(error.to_string().contains(message), "{name}: {error}");
         assert!(home.log().len() <= 3, "{name}: {:?}", home.lines());
@@ -193,7 +201,11 @@ fn what_is_sent_is_not_redirected_elsewhere() {
         );
         let error = block_on(sample.push(
             &client,
-            &repository(&format!("{}/{}", home.host(), method.as_str().to_lowercase())),
+            &repository(&format!(
+                "{}/{}",
+                home.host(),
+                method.as_str().to_lowercase()
+            )),
             "1",
             &PushOptions::default(),
         ))
@@ -232,13 +244,8 @@ fn a_token_service_elsewhere_sees_no_password() {
     assert!(!asked.is_empty());
     assert!(asked.iter().all(|request| !request.has_credentials()));
 
-    let error = block_on(sample.push(
-        &client,
-        name.repository(),
-        "2",
-        &PushOptions::default(),
-    ))
-    .expect_err("strangers may not push");
+    let error = block_on(sample.push(&client, name.repository(), "2", &PushOptions::default()))
+        .expect_err("strangers may not push");
     assert_eq!(*error.kind(), ErrorKind::Unauthorized, "{error}");
     assert!(!format!("{error:?}{error}").contains(SECRET));
     let advice = error.advice().expect("advice");
@@ -266,7 +273,12 @@ fn a_token_service_elsewhere_sees_no_password() {
 
 #[test]
 fn a_realm_that_is_no_place_to_ask_is_refused() {
-    for realm in ["ftp://a/token", "/token", "http://u:p@127.0.0.1/token", "http://["] {
+    for realm in [
+        "ftp://a/token",
+        "/token",
+        "http://u:p@127.0.0.1/token",
+        "http://[",
+    ] {
         let home = Registry::with(Options {
             auth: token_auth(Realm::Url(realm.into())),
             ..Options::default()
@@ -290,7 +302,11 @@ fn a_token_service_that_redirects_is_not_followed() {
     );
     let error = block_on(client.manifest(&reference(&format!("{}/a:1", home.host()))))
         .expect_err("a redirect");
-    assert_eq!(error.operation(), registry::Operation::Authenticate, "{error}");
+    assert_eq!(
+        error.operation(),
+        registry::Operation::Authenticate,
+        "{error}"
+    );
     assert!(foreign.log().is_empty());
 }
 
@@ -339,7 +355,11 @@ fn mirrors_get_their_own_account_and_cannot_lie() {
     let client = Client::new(options).expect("a client");
     let pull = |text: String| block_on(sample.pull(&client, &reference(&text)));
     pull(format!("{}/a:1", home.host())).expect("the tag from home, the blobs from the mirror");
-    assert!(home.lines().iter().all(|line| line.ends_with("/manifests/1")));
+    assert!(
+        home.lines()
+            .iter()
+            .all(|line| line.ends_with("/manifests/1"))
+    );
     assert_eq!(mirror.log().len(), 2);
     assert_clean("mirror", &mirror);
 
@@ -347,7 +367,13 @@ fn mirrors_get_their_own_account_and_cannot_lie() {
     mirror.put_blob_as("copy/a", &sample.config_descriptor.digest, b"{}".to_vec());
     home.clear_log();
     pull(format!("{}/a:1", home.host())).expect("home has the right one");
-    assert_eq!(home.lines().iter().filter(|line| line.contains("/blobs/")).count(), 1);
+    assert_eq!(
+        home.lines()
+            .iter()
+            .filter(|line| line.contains("/blobs/"))
+            .count(),
+        1
+    );
 
     // When home is gone, the mirror answers tags too.
     home.fault(Match::any(), Action::status(503));

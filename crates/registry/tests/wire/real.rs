@@ -18,6 +18,11 @@ struct RealRegistry {
 impl RealRegistry {
     /// Starts one; `None` where the program is not installed.
     fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with more lines under `http:`.
+    fn start_with(more: &str) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let host = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -28,7 +33,7 @@ impl RealRegistry {
         let mut file = std::fs::File::create(&config).expect("a file");
         write!(
             file,
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {host}\n",
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {host}\n{more}",
             root.display()
         )
         .expect("a written file");
@@ -56,7 +61,10 @@ impl RealRegistry {
         };
         let begin = Instant::now();
         while TcpStream::connect(&started.host).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(60), "it does not start");
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "it does not start"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(started)
@@ -110,7 +118,12 @@ fn a_round_trip() {
         // A manifest whose configuration is not there.
         let selector = Selector::Tag("1".parse().expect("a tag"));
         let error = client
-            .push_manifest(&app, &selector, &oci::MediaType::OciManifest, &sample.manifest)
+            .push_manifest(
+                &app,
+                &selector,
+                &oci::MediaType::OciManifest,
+                &sample.manifest,
+            )
             .await
             .expect_err("a blob is missing");
         assert_eq!(
@@ -202,4 +215,138 @@ fn cutting_proxy(target: &str, bytes: usize) -> String {
         }
     });
     host
+}
+
+/// A certificate for 127.0.0.1 that nobody signed but itself; `None` where
+/// openssl is not installed.
+fn certificate(directory: &std::path::Path) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
+    let (certificate, key) = (directory.join("c.pem"), directory.join("k.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+        ])
+        .args(["-nodes", "-days", "30000", "-subj", "/CN=kiln test"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match made {
+        Ok(status) if status.success() => Some((certificate, key)),
+        _ => {
+            #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+            {
+                eprintln!("skipped: openssl cannot make a certificate");
+            }
+            None
+        }
+    }
+}
+
+#[test]
+fn certificates_are_trusted_for_their_host_only() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some((certificate, key)) = certificate(directory.path()) else {
+        return;
+    };
+    let tls = format!(
+        "  tls:\n    certificate: {}\n    key: {}\n",
+        certificate.display(),
+        key.display()
+    );
+    let Some(real) = RealRegistry::start_with(&tls) else {
+        return;
+    };
+    let settings = |certificates: Option<&str>, insecure: bool, loopback_is_plain: bool| {
+        let mut settings = registry::RegistrySettings {
+            loopback_is_plain,
+            ..registry::RegistrySettings::default()
+        };
+        if let Some(host) = certificates {
+            let place = directory.path().join(format!("certs-{host}"));
+            std::fs::create_dir_all(place.join(host)).expect("a directory");
+            std::fs::copy(&certificate, place.join(host).join("ca.crt")).expect("a copy");
+            settings.certificate_directories.push(place);
+        }
+        if insecure {
+            settings.rules.push(registry::RegistryRule {
+                prefix: real.host.clone(),
+                location: None,
+                insecure,
+                blocked: false,
+                mirror_by_digest_only: false,
+                mirrors: vec![],
+            });
+        }
+        settings
+    };
+    let sample = sample(100_000);
+    let name = repository(&format!("{}/a", real.host));
+    let push = |settings| {
+        let client = registry::Client::new(registry::ClientOptions {
+            settings,
+            ..crate::common::options()
+        })
+        .expect("a client");
+        block_on(sample.push(&client, &name, "1", &PushOptions::default()))
+    };
+    // Trusted by its own directory, which also says that it speaks https.
+    push(settings(Some(&real.host), false, true)).expect("a CA for this host");
+    // Declared insecure: nothing is verified.
+    push(settings(None, true, false)).expect("an insecure registry");
+    // Nothing said, and a CA that is another host's: refused, once.
+    for settings in [
+        settings(None, false, false),
+        settings(Some("127.0.0.1:1"), false, false),
+    ] {
+        let error = push(settings).expect_err("an unknown certificate");
+        assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+}
+
+#[test]
+fn plain_http_is_spoken_only_where_it_is_declared() {
+    let Some(real) = RealRegistry::start() else {
+        return;
+    };
+    let name = reference(&format!("{}/a:1", real.host));
+    let resolve = |insecure: bool| {
+        let mut options = crate::common::options();
+        options.settings.loopback_is_plain = false;
+        options.settings.rules.push(registry::RegistryRule {
+            prefix: "127.0.0.1".into(),
+            location: None,
+            insecure: false,
+            blocked: false,
+            mirror_by_digest_only: false,
+            mirrors: vec![],
+        });
+        options.settings.rules.push(registry::RegistryRule {
+            prefix: real.host.clone(),
+            location: None,
+            insecure,
+            blocked: false,
+            mirror_by_digest_only: false,
+            mirrors: vec![],
+        });
+        let client = registry::Client::new(options).expect("a client");
+        block_on(client.resolve(&name)).expect_err("nothing is there")
+    };
+    assert_eq!(*resolve(true).kind(), ErrorKind::NotFound);
+    let error = resolve(false);
+    assert_eq!(*error.kind(), ErrorKind::Tls, "{error}");
+    assert!(
+        error.advice().expect("advice").contains("plain http"),
+        "{error}"
+    );
 }
