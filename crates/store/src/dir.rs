@@ -52,7 +52,7 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
 pub struct Dir(OwnedFd);
 
 /// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileKind {
     /// A regular file.
     File,
@@ -152,18 +152,6 @@ pub struct DirEntry {
     /// What it is, as the list says: not to be trusted where it matters, and
     /// [`FileKind::Unknown`] on file systems that do not say.
     pub kind: FileKind,
-}
-
-impl PartialOrd for FileKind {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for FileKind {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (*self as u8).cmp(&(*other as u8))
-    }
 }
 
 /// Why a tree was not removed.
@@ -754,12 +742,15 @@ pub(crate) fn set_mode_of_named(named: BorrowedFd<'_>, mode: u32) -> Result<(), 
     rustix::fs::chmod(path.as_str(), Mode::from(mode))
 }
 
+/// Values of extended attributes by full name.
+pub type Attributes = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 /// Extended attributes by full name, of a file that is open for reading.
 ///
 /// # Errors
 ///
 /// As flistxattr(2) and fgetxattr(2). A file system without any is not an error.
-pub fn xattrs(file: impl AsFd) -> io::Result<BTreeMap<Box<[u8]>, Box<[u8]>>> {
+pub fn xattrs(file: impl AsFd) -> io::Result<Attributes> {
     let mut names = [MaybeUninit::<u8>::uninit(); 1024];
     let listed = match rustix::fs::flistxattr(&file, &mut names[..]) {
         Ok((names, _)) => names.to_vec(),

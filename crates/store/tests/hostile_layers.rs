@@ -3,6 +3,8 @@
 //! test's name. Everything is unpacked beside a tree that must stay as it is, to
 //! the inode and the nanosecond.
 
+#![allow(clippy::print_stderr)] // a skipped test says why
+
 mod hostile_support;
 
 use std::fs;
@@ -105,6 +107,28 @@ fn a04_links_without_end() {
         .file("a/x", b"")
         .end();
     refused(&tar, "more than 40 symbolic links");
+}
+
+#[test]
+fn a04_links_to_where_no_path_leads() {
+    let name = format!("{}/y", "n".repeat(300));
+    let tar = Tar::new().symlink("a", &name).file("a/x", b"").end();
+    refused(&tar, "longer than the kernel takes");
+    let deep = "d/".repeat(1_000);
+    let tar = Tar::new()
+        .symlink("a", &deep)
+        .symlink(&format!("{deep}b")[1_950..], &deep)
+        .file("a/x", b"")
+        .end();
+    taken(&tar);
+    let mut tar = Tar::new();
+    for (from, to) in [("a", "b"), ("b", "c")] {
+        tar = tar.symlink(from, &format!("{to}/{deep}"));
+    }
+    refused(
+        &tar.symlink("c", &deep).file("a/x", b"").end(),
+        "longer than the kernel takes",
+    );
 }
 
 #[test]
@@ -730,12 +754,12 @@ fn a21_many_things() {
 
 #[test]
 fn a21_one_name_again_and_again() {
-    // 100,000 times, in one directory with as many other names, with marks
-    // between: what is not linear does not end.
+    // Ten thousand times, in one directory with as many other names, with marks
+    // between: what is not linear takes minutes.
     let mut tar = Tar::new().dir("d");
-    for at in 0..50_000 {
+    for at in 0..10_000 {
         tar = tar
-            .file(&format!("d/{}", 50_000 - at), b"")
+            .file(&format!("d/{}", 10_000 - at), b"")
             .file("d/same", b"")
             .file("d/.wh..wh..opq", b"")
             .file(&format!("d/.wh.{at}"), b"");
@@ -743,7 +767,7 @@ fn a21_one_name_again_and_again() {
     let layer = Arc::new(index(&tar.end()));
     let stack = Tree::stack(&[layer.clone(), layer.clone(), layer]);
     let directory = stack.lookup(&path("d")).unwrap();
-    assert_eq!(directory.children().len(), 50_001);
+    assert_eq!(directory.children().len(), 10_001);
 }
 
 #[test]

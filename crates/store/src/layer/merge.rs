@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::tree::{LINKS_MAX, NodeId, ROOT, Record, Tree, push_front};
-use super::{Entry, EntryKind, EntryPath, LayerIndex, Metadata};
+use super::{Entry, EntryKind, EntryPath, LayerIndex, Metadata, NAME_BYTES_MAX, PATH_BYTES_MAX};
 
 /// Why an entry has no place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum PlaceError {
     /// Its parent directory cannot be found.
     #[error("`{0}` lies behind more than {LINKS_MAX} symbolic links")]
     Links(EntryPath),
+    /// Links lead to a place that no kernel can name.
+    #[error("`{0}` lies behind symbolic links that lead to a path longer than the kernel takes")]
+    Long(EntryPath),
 }
 
 /// What has to happen on a disk.
@@ -291,8 +294,15 @@ impl Merge {
             if !creates {
                 return Ok(None);
             }
+            if name.len() > NAME_BYTES_MAX {
+                return too_long(entry, manner);
+            }
             // A directory takes the place of whatever the layers below had.
             at = self.put(at, &name, true);
+        }
+        // Only links make a path longer than that of the entry, which was checked.
+        if links > 0 && self.path_bytes(at).len() + 1 + NAME_BYTES_MAX > PATH_BYTES_MAX {
+            return too_long(entry, manner);
         }
         self.recent = Some((path.clone(), at));
         Ok(Some(at))
@@ -363,6 +373,26 @@ impl Merge {
             at = self.record(at).parent;
         }
         true
+    }
+
+    /// What the layers below have in `directory`: names that this layer removed
+    /// without putting something there, and directories that it keeps.
+    pub(super) fn lower_children(&self, directory: NodeId) -> (Vec<Box<[u8]>>, Vec<NodeId>) {
+        let (mut removed, mut kept) = (Vec::new(), Vec::new());
+        for child in &self.record(directory).children {
+            let record = self.record(*child);
+            if record.live && record.directory {
+                kept.push(*child);
+            } else if !record.live && !self.is_child(directory, self.name(*child)) {
+                removed.push(self.name(*child).into());
+            }
+        }
+        (removed, kept)
+    }
+
+    /// Whether the layers below are known.
+    pub(super) fn knows_lower(&self) -> bool {
+        self.lower_known
     }
 
     /// Whether `directory` has something under that name.
@@ -517,6 +547,14 @@ impl Merge {
         };
         tree.layers.push(layer);
         (tree, implicit_parents)
+    }
+}
+
+/// An entry that is refused, or left out where nothing may be refused.
+fn too_long(entry: &EntryPath, manner: Manner) -> Result<Option<NodeId>, PlaceError> {
+    match manner {
+        Manner::Strict => Err(PlaceError::Long(entry.clone())),
+        Manner::Forced => Ok(None),
     }
 }
 

@@ -329,7 +329,7 @@ fn is_small_file(path: &EntryPath) -> bool {
 }
 
 fn zeros(mut bytes: u64, mut each: impl FnMut(&[u8])) {
-    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while bytes > 0 {
         let count = usize::try_from(bytes)
             .unwrap_or(usize::MAX)
@@ -430,9 +430,9 @@ impl<R: Read> Verified<R> {
     fn finish(&mut self) -> Result<(), ScanError> {
         let mut rest = vec![0; 64 * 1024];
         while self.failed.is_none() && self.count <= self.expected.size {
-            match self.read(&mut rest) {
-                Ok(0) => break,
-                Ok(_) | Err(_) => {}
+            // Errors end the loop by its conditions, or were a signal.
+            if let Ok(0) = self.read(&mut rest) {
+                break;
             }
         }
         if let Some(error) = self.failed.take() {

@@ -304,8 +304,7 @@ impl<'t> Node<'t> {
             at = at.parent();
         }
         names.reverse();
-        // Symbolic links in the lower layers can put an entry deeper than the
-        // kernel's longest path; such a tree was never on a disk.
+        // Merging leaves out what would lie deeper than a path can say.
         EntryPath::parse(&names.join(&b'/')).unwrap_or_else(|_| EntryPath::root())
     }
 

@@ -87,6 +87,9 @@ pub enum UnpackError {
     /// A device that overlayfs would take for a whiteout.
     #[error("`{0}` is the character device 0:0, which hides files instead of being one")]
     WhiteoutDevice(EntryPath),
+    /// The root itself hides everything below, and what that is is not known.
+    #[error("the layer hides all layers below it, which must be known to unpack it")]
+    OpaqueRoot,
     /// What stood in the way cannot be removed.
     #[error("cannot make place for `{path}`")]
     Remove {
@@ -112,6 +115,7 @@ pub(super) struct Unpack<'a> {
     order: Vec<NodeId>,
     /// The directory of the last entry, which usually is that of the next.
     open: Option<(NodeId, Dir)>,
+    root_is_hidden: bool,
 }
 
 /// A file whose content is being written.
@@ -143,6 +147,7 @@ impl<'a> Unpack<'a> {
             made: HashSet::from([ROOT]),
             order: vec![ROOT],
             open: None,
+            root_is_hidden: false,
         })
     }
 
@@ -158,21 +163,52 @@ impl<'a> Unpack<'a> {
         match effect {
             Effect::Nothing => Ok(None),
             Effect::Directory(node) => self.directory(merge, node, path).map(|_| None),
+            Effect::Opaque(ROOT) => self.hide_root(merge).map(|()| None),
             Effect::Opaque(node) => {
                 let directory = self.directory(merge, node, path)?;
                 hide_below(directory).map_err(io_error("make opaque", path))?;
                 Ok(None)
             }
-            Effect::Whiteout(parent) => {
-                let parent = self.directory(merge, parent, path)?;
-                let name = path.name();
-                replacing(parent, name, path, "hide", || {
-                    parent.create_node(name, FileType::CharacterDevice, 0, 0, 0)
-                })?;
-                Ok(None)
-            }
+            Effect::Whiteout(parent) => self.whiteout(merge, parent, path).map(|()| None),
             Effect::Place(parent) => self.place(merge, parent, path, kind, metadata),
         }
+    }
+
+    /// Overlayfs asks only directories below a layer's root whether they are
+    /// opaque, so the root's children are hidden one by one.
+    fn hide_root(&mut self, merge: &Merge) -> Result<(), UnpackError> {
+        if !merge.knows_lower() {
+            return Err(UnpackError::OpaqueRoot);
+        }
+        if std::mem::replace(&mut self.root_is_hidden, true) {
+            return Ok(());
+        }
+        let (removed, kept) = merge.lower_children(ROOT);
+        for name in removed {
+            let path = EntryPath::root()
+                .join(&name)
+                .map_err(|_| UnpackError::OpaqueRoot)?;
+            self.whiteout(merge, ROOT, &path)?;
+        }
+        for node in kept {
+            let path = merge.path(node);
+            let directory = self.directory(merge, node, &path)?;
+            hide_below(directory).map_err(io_error("make opaque", &path))?;
+        }
+        Ok(())
+    }
+
+    fn whiteout(
+        &mut self,
+        merge: &Merge,
+        parent: NodeId,
+        path: &EntryPath,
+    ) -> Result<(), UnpackError> {
+        let parent = self.directory(merge, parent, path)?;
+        let name = path.name();
+        replacing(parent, name, path, "hide", || {
+            parent.create_node(name, FileType::CharacterDevice, 0, 0, 0)
+        })
     }
 
     fn place(
