@@ -53,5 +53,11 @@ fn enter_user_namespace(invocation: &[OsString]) -> Result<Option<ExitCode>, san
     if rustix::process::geteuid().is_root() || sandbox::inside_user_namespace() {
         return Ok(None);
     }
-    sandbox::enter_user_namespace(invocation).map(Some)
+    let ending = sandbox::enter_user_namespace(invocation)?;
+    // As a shell counts: 128 and the number of the signal.
+    let code = match ending {
+        sandbox::Ending::Code(code) => code,
+        sandbox::Ending::Signal(signal) => 128 + signal,
+    };
+    Ok(Some(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))))
 }
