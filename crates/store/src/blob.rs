@@ -258,8 +258,10 @@ impl Blobs {
     /// Gives a finished file its name. Replaces what is there: it may be
     /// damaged, and who reads it keeps reading it.
     fn adopt(&self, file: ScratchFile, digest: &Digest) -> Result<(), DiskError> {
+        file.move_to(&self.path(digest))?;
+        // Behind the rename: a sync that runs meanwhile may miss it.
         self.0.committer.note_write();
-        file.move_to(&self.path(digest))
+        Ok(())
     }
 }
 

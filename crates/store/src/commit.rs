@@ -167,6 +167,8 @@ impl Committer {
             return Ok(());
         }
         let written = state.written;
+        // An earlier attempt may have found the disk full; this one is new.
+        state.write_error = None;
         let had_records = !state.waiting.is_empty();
         state = self.shared.commit(state);
         // The records themselves: small, and their objects are down already.

@@ -16,8 +16,13 @@ use crate::trash::Trash;
 /// What a directory holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UnpackedKey {
-    /// One layer, its whiteouts as overlayfs wants them.
+    /// One layer that is the same on any stack.
     Layer(DiffId),
+    /// The topmost layer of a stack, its whiteouts as overlayfs wants them, as
+    /// it lies on the layers below: for a layer that depends on those
+    /// ([`crate::layer::LayerIndex::needs_lower`]), and for the upper directory
+    /// of a step that was kept.
+    Top(ChainId),
     /// A whole stack, merged.
     Stack(ChainId),
 }
@@ -26,7 +31,7 @@ impl UnpackedKey {
     fn digest(&self) -> &Digest {
         match self {
             Self::Layer(diff_id) => &diff_id.0,
-            Self::Stack(chain_id) => &chain_id.0,
+            Self::Top(chain_id) | Self::Stack(chain_id) => &chain_id.0,
         }
     }
 
@@ -34,6 +39,7 @@ impl UnpackedKey {
     fn mark(&self) -> PathBuf {
         let prefix = match self {
             Self::Layer(_) => "layer",
+            Self::Top(_) => "top",
             Self::Stack(_) => "stack",
         };
         let hex = self.digest().hex();

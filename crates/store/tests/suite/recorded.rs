@@ -167,3 +167,23 @@ fn only_files_that_have_settled_are_remembered() {
     store.stat_cache(&context).save().unwrap();
     assert_eq!(store.stat_cache(&context).get(&settled), None);
 }
+
+#[test]
+fn a_record_that_could_not_be_written_is_written_by_the_next_flush() {
+    let directory = directory();
+    let store = open(directory.path());
+    let key = Digest::of(b"step");
+    // A file in the place of the records' directory: nobody can write there.
+    let place = store.path().join("records");
+    fs::remove_dir(&place).unwrap();
+    fs::write(&place, "").unwrap();
+    store.records().put(&key, b"value");
+    let refused = store.flush().unwrap_err();
+    assert!(matches!(refused, store::commit::CommitError::Write(_)));
+    assert_eq!(store.records().get(&key).unwrap(), b"value");
+    fs::remove_file(&place).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let store = open(directory.path());
+    assert_eq!(store.records().get(&key).unwrap(), b"value");
+}
