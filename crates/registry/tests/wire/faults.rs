@@ -50,6 +50,7 @@ fn push_with(
     let client = client_as(&registry.host(), "u", "p");
     let repository = repository(&format!("{}/team/app", registry.host()));
     let done = block_on(sample.push(&client, &repository, "1", push_options));
+    assert_met(name, &registry, faults);
     match (expected, done) {
         (Good, Ok(())) => assert!(
             sample.is_in(&registry, "team/app", "1"),
@@ -73,12 +74,27 @@ fn pull(name: &str, options: Options, faults: &[(Match, Action)], expected: &Exp
         &client,
         &reference(&format!("{}/team/app:1", registry.host())),
     ));
+    assert_met(name, &registry, faults);
     match (expected, done) {
         (Good, Ok(())) => {}
         (Good, Err(error)) => panic!("{name}: {error}\n{:#?}", registry.lines()),
         (Fails(kind), Err(error)) => assert_eq!(error.kind(), kind, "{name}: {error}"),
         (Fails(kind), Ok(())) => panic!("{name}: must fail with {kind:?}"),
     }
+}
+
+/// A fault that never came about proves nothing.
+fn assert_met(name: &str, registry: &Registry, faults: &[(Match, Action)]) {
+    let met = registry
+        .log()
+        .iter()
+        .filter(|request| request.faulted)
+        .count();
+    assert!(
+        met >= faults.len(),
+        "{name}: {met} faults were met: {:#?}",
+        registry.lines()
+    );
 }
 
 fn tokens(uses: Option<u32>) -> Options {
