@@ -137,15 +137,21 @@ impl Layers {
         tree: &Arc<Tree>,
     ) -> Result<PathBuf, LayerError> {
         let layer = &stack[position];
-        let index = &tree.layers()[position];
         let diff_ids: Vec<DiffId> = stack[..=position]
             .iter()
             .map(|layer| layer.diff_id.clone())
             .collect();
-        let key = match ChainId::of(&diff_ids) {
-            // Its directories without an entry are those of the layers below.
-            Some(chain) if index.needs_lower() && position > 0 => UnpackedKey::Stack(chain),
-            Some(_) | None => UnpackedKey::Layer(layer.diff_id.clone()),
+        let chain = ChainId::of(&diff_ids).expect("a stack up to a position has a layer");
+        // The upper directory of a RUN that was kept, or a layer that depends on those below.
+        let top = UnpackedKey::Top(chain);
+        if let Some(path) = self.store.unpacked().get(&top) {
+            return Ok(path);
+        }
+        let needs_lower = tree.layers()[position].needs_lower() && position > 0;
+        let key = if needs_lower {
+            top
+        } else {
+            UnpackedKey::Layer(layer.diff_id.clone())
         };
         if let Some(path) = self.store.unpacked().get(&key) {
             return Ok(path);
@@ -155,10 +161,7 @@ impl Layers {
         if let Some(path) = self.store.unpacked().get(&key) {
             return Ok(path);
         }
-        let lower = match &key {
-            UnpackedKey::Stack(_) => Some(Arc::new(Tree::stack(&tree.layers()[..position]))),
-            UnpackedKey::Layer(_) => None,
-        };
+        let lower = needs_lower.then(|| Arc::new(Tree::stack(&tree.layers()[..position])));
         let (_, directory) = self.read(layer, true, lower).await?;
         let directory = directory.expect("unpacking was asked for");
         Ok(self.store.unpacked().adopt(&directory, key)?)

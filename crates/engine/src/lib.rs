@@ -17,6 +17,7 @@ mod layers;
 mod output;
 mod pin;
 mod provenance;
+mod push;
 mod report;
 mod request;
 mod run;
@@ -28,6 +29,7 @@ pub use build::{Ports, build};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;
+pub use push::{ImageName, PushReport, PushRequest, push};
 pub use report::{BuildReport, OutputReport, StepReport, Traffic};
 pub use request::{
     BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice,

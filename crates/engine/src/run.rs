@@ -18,7 +18,6 @@ use store::layer::{
     CaptureOptions, Follow, Layer, LayerOptions, LayerWriter, Metadata, Tree, capture,
 };
 use store::scratch::Scratch;
-use store::unpacked::UnpackedKey;
 
 use crate::event::{Event, Reporter, StepNumber};
 use crate::users::{Identity, UserDatabase, UserError};
@@ -108,14 +107,15 @@ fn describe(ending: Ending, memory_exhausted: bool) -> String {
 }
 
 impl Cage {
-    /// Runs one step on the unpacked layers of its parent, bottom first.
+    /// Runs one step on the unpacked layers of its parent, bottom first. Gives
+    /// the layer, and the upper directory that it was captured from.
     pub(crate) fn run(
         &self,
         number: StepNumber,
         step: &RunStep,
         tree: &Tree,
         lowers: Vec<PathBuf>,
-    ) -> Result<Layer, RunError> {
+    ) -> Result<(Layer, PathBuf), RunError> {
         let database = UserDatabase {
             passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
             group: tree.small_file(b"etc/group").unwrap_or_default(),
@@ -169,11 +169,7 @@ impl Cage {
             writer,
             CaptureOptions { epoch: self.epoch },
         )?;
-        // What the command left is what unpacking its layer would give: the next step runs on it.
-        self.store
-            .unpacked()
-            .adopt(&upper, UnpackedKey::Layer(layer.diff_id.clone()))?;
-        Ok(layer)
+        Ok((layer, upper))
     }
 
     fn execute(&self, number: StepNumber, process: &Process) -> Result<(), RunError> {

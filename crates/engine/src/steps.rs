@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use dockerfile::Span;
 use graph::{BuildGraph, CopySource, CopyStep, RunStep, StepId, WorkdirStep};
-use oci::{Digest, Hasher};
+use oci::{ChainId, Digest, Hasher};
 use store::Store;
 use store::dir::Dir;
 use store::layer::{Layer, LayerOptions, Tree};
 use store::scratch::Scratch;
+use store::unpacked::UnpackedKey;
 use tokio::sync::OnceCell;
 
 use crate::copy::archive::{Spools, UnpackError};
@@ -354,11 +355,18 @@ impl Workshop {
             layer: self.layer,
             epoch: self.epoch,
         };
-        let layer =
+        let (layer, upper) =
             tokio::task::spawn_blocking(move || cage.run(StepNumber(id.0), &step, &tree, lowers))
                 .await
                 .expect("running a step does not panic")?;
-        Ok(parent.with(layer_ref(&layer)))
+        let output = parent.with(layer_ref(&layer));
+        // What the command left is what unpacking its layer on this stack would give: the next
+        // step runs on it.
+        if let Some(chain) = ChainId::of(&output.diff_ids()) {
+            let adopted = self.store.unpacked().adopt(&upper, UnpackedKey::Top(chain));
+            adopted.map_err(RunError::from)?;
+        }
+        Ok(output)
     }
 
     async fn probe(&self) -> Result<sandbox::Rung, StepError> {

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{
-    BuildError, BuildReport, BuildRequest, ContextSource, DockerfileSource, Event, Interrupt, Output,
-    Ports, Reporter, SandboxChoice, StepOutcome,
+    BuildError, BuildReport, BuildRequest, ContextSource, DockerfileSource, Event, Interrupt,
+    Output, Ports, Reporter, SandboxChoice, StepOutcome,
 };
 use oci::{Compression, Platform};
 use testkit::{Layer, Registry, ValidImage, image, validate_image};
@@ -42,7 +42,10 @@ impl Bench {
                     .directory("bin", 0o755)
                     .file_with("bin/sh", 0o755, "#!shell")
                     .directory("etc", 0o755)
-                    .file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n")
+                    .file(
+                        "etc/passwd",
+                        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n",
+                    )
                     .file("etc/group", "root:x:0:\napp:x:1001:\nstaff:x:50:\n")
                     .directory("tmp", 0o1777)
                     .directory("srv", 0o750)
@@ -91,7 +94,10 @@ impl Bench {
     fn request(&self, dockerfile: &str) -> BuildRequest {
         let dockerfile = dockerfile.replace("BASE", &format!("{}/base:1", self.registry.host()));
         BuildRequest {
-            dockerfile: DockerfileSource::Text { name: "Dockerfile".into(), text: dockerfile.into() },
+            dockerfile: DockerfileSource::Text {
+                name: "Dockerfile".into(),
+                text: dockerfile.into(),
+            },
             context: ContextSource::Directory(self.context.path().to_owned()),
             graph: graph::Request::new(Platform::host(), Platform::host()),
             tags: vec![format!("{}/out:1", self.registry.host()).parse().unwrap()],
@@ -120,7 +126,8 @@ impl Bench {
     }
 
     fn build(&self, dockerfile: &str) -> Result<BuildReport, String> {
-        self.run(&self.request(dockerfile)).map_err(|error| explain(&error))
+        self.run(&self.request(dockerfile))
+            .map_err(|error| explain(&error))
     }
 
     fn image(&self, dockerfile: &str) -> ValidImage {
@@ -131,11 +138,17 @@ impl Bench {
     /// The entries of the last layer, directories of the base left out.
     fn check(&self, instruction: &str, expected: &[&str]) {
         let image = self.image(&format!("FROM BASE\n{instruction}\n"));
-        assert_eq!(image.layers.last().unwrap().listing(), expected, "{instruction}");
+        assert_eq!(
+            image.layers.last().unwrap().listing(),
+            expected,
+            "{instruction}"
+        );
     }
 
     fn check_error(&self, instruction: &str, part: &str) {
-        let error = self.build(&format!("FROM BASE\n{instruction}\n")).unwrap_err();
+        let error = self
+            .build(&format!("FROM BASE\n{instruction}\n"))
+            .unwrap_err();
         assert!(error.contains(part), "{instruction}: {error}");
     }
 }
@@ -143,11 +156,17 @@ impl Bench {
 fn explain(error: &BuildError) -> String {
     match error {
         BuildError::Step(step) => {
-            format!("{} ({})", step.message, step.hint.as_deref().unwrap_or_default())
+            format!(
+                "{} ({})",
+                step.message,
+                step.hint.as_deref().unwrap_or_default()
+            )
         }
-        BuildError::Dockerfile { diagnostics, .. } => {
-            diagnostics.iter().map(|found| found.message.clone()).collect::<Vec<_>>().join("; ")
-        }
+        BuildError::Dockerfile { diagnostics, .. } => diagnostics
+            .iter()
+            .map(|found| found.message.clone())
+            .collect::<Vec<_>>()
+            .join("; "),
         other => {
             let mut text = other.to_string();
             let mut source = std::error::Error::source(other);
@@ -163,24 +182,50 @@ fn explain(error: &BuildError) -> String {
 #[test]
 fn files_and_directories_go_where_docker_puts_them() {
     let bench = Bench::new();
-    bench.file("a.txt: A").file("b.txt: BB").file("dir/x: X").file("0700 dir/sub/").file("dir/sub/y: Y");
+    bench
+        .file("a.txt: A")
+        .file("b.txt: BB")
+        .file("dir/x: X")
+        .file("0700 dir/sub/")
+        .file("dir/sub/y: Y");
     bench.file("dir/l -> x");
     let new = "d0755 0:0 0 new";
     bench.check("COPY a.txt /new/", &[new, "-0644 0:0 1 new/a.txt"]);
     bench.check("COPY a.txt /new", &["-0644 0:0 1 new"]);
-    bench.check("COPY a.txt /srv", &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"]);
-    bench.check("COPY a.txt b.txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
-    bench.check("COPY *.txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
-    bench.check("COPY [ab].txt /new/", &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"]);
+    bench.check(
+        "COPY a.txt /srv",
+        &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"],
+    );
+    bench.check(
+        "COPY a.txt b.txt /new/",
+        &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"],
+    );
+    bench.check(
+        "COPY *.txt /new/",
+        &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"],
+    );
+    bench.check(
+        "COPY [ab].txt /new/",
+        &[new, "-0644 0:0 1 new/a.txt", "-0644 0:0 2 new/b.txt"],
+    );
     bench.check("COPY a*.txt /new", &["-0644 0:0 1 new"]);
     bench.check("COPY none* /new/", &[]);
-    let tree = [new, "l0777 0:0 -> x new/l", "d0700 0:0 0 new/sub", "-0644 0:0 1 new/sub/y", "-0644 0:0 1 new/x"];
+    let tree = [
+        new,
+        "l0777 0:0 -> x new/l",
+        "d0700 0:0 0 new/sub",
+        "-0644 0:0 1 new/sub/y",
+        "-0644 0:0 1 new/x",
+    ];
     bench.check("COPY dir /new", &tree);
     bench.check("COPY dir/ /new/", &tree);
     bench.check("COPY /../dir/ /new/", &tree);
     bench.check("COPY d*r /new/", &tree);
     bench.check("COPY dir/l /new/", &[new, "-0644 0:0 1 new/l"]);
-    bench.check("WORKDIR /w\nCOPY a.txt .", &["d0755 0:0 0 w", "-0644 0:0 1 w/a.txt"]);
+    bench.check(
+        "WORKDIR /w\nCOPY a.txt .",
+        &["d0755 0:0 0 w", "-0644 0:0 1 w/a.txt"],
+    );
     bench.check("COPY a.txt /", &["-0644 0:0 1 a.txt"]);
 }
 
@@ -188,76 +233,128 @@ fn files_and_directories_go_where_docker_puts_them() {
 fn destinations_are_followed_inside_the_image() {
     let bench = Bench::new();
     bench.file("a.txt: A");
-    bench.check("COPY a.txt /link-to-srv/", &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"]);
+    bench.check(
+        "COPY a.txt /link-to-srv/",
+        &["d0750 0:0 0 srv", "-0644 0:0 1 srv/a.txt"],
+    );
     bench.check(
         "COPY a.txt /link-to-nowhere/",
-        &["d0755 0:0 0 new", "d0755 0:0 0 new/place", "-0644 0:0 1 new/place/a.txt"],
+        &[
+            "d0755 0:0 0 new",
+            "d0755 0:0 0 new/place",
+            "-0644 0:0 1 new/place/a.txt",
+        ],
     );
-    bench.check("COPY a.txt /../../tmp/", &["d1777 0:0 0 tmp", "-0644 0:0 1 tmp/a.txt"]);
+    bench.check(
+        "COPY a.txt /../../tmp/",
+        &["d1777 0:0 0 tmp", "-0644 0:0 1 tmp/a.txt"],
+    );
 }
 
 #[test]
 fn owners_and_modes() {
     let bench = Bench::new();
     bench.file("0755 a: A").file("dir/x: X");
-    bench.check("COPY --chown=app a /n/", &["d0755 1000:1001 0 n", "-0755 1000:1001 1 n/a"]);
-    bench.check("COPY --chown=app:staff a /n/", &["d0755 1000:50 0 n", "-0755 1000:50 1 n/a"]);
+    bench.check(
+        "COPY --chown=app a /n/",
+        &["d0755 1000:1001 0 n", "-0755 1000:1001 1 n/a"],
+    );
+    bench.check(
+        "COPY --chown=app:staff a /n/",
+        &["d0755 1000:50 0 n", "-0755 1000:50 1 n/a"],
+    );
     bench.check("COPY --chown=55 a /n", &["-0755 55:55 1 n"]);
     bench.check("COPY --chmod=600 a /n", &["-0600 0:0 1 n"]);
-    bench.check("COPY --chmod=u=rwX,go= dir /n/", &["d0700 0:0 0 n", "-0600 0:0 1 n/x"]);
+    bench.check(
+        "COPY --chmod=u=rwX,go= dir /n/",
+        &["d0700 0:0 0 n", "-0600 0:0 1 n/x"],
+    );
     bench.check("USER app\nCOPY a /n", &["-0755 0:0 1 n"]);
-    bench.check("USER app\nWORKDIR /home/app/w", &[
-        "d0755 1000:1001 0 home",
-        "d0755 1000:1001 0 home/app",
-        "d0755 1000:1001 0 home/app/w",
-    ]);
+    bench.check(
+        "USER app\nWORKDIR /home/app/w",
+        &[
+            "d0755 1000:1001 0 home",
+            "d0755 1000:1001 0 home/app",
+            "d0755 1000:1001 0 home/app/w",
+        ],
+    );
     bench.check("WORKDIR /srv", &[]);
-    bench.check_error("COPY --chown=nobody a /n", "user `nobody` is not in the image's /etc/passwd");
+    bench.check_error(
+        "COPY --chown=nobody a /n",
+        "user `nobody` is not in the image's /etc/passwd",
+    );
 }
 
 #[test]
 fn heredocs_are_files() {
     let bench = Bench::new();
-    bench.check("ARG V=1\nCOPY <<one <<\"two\" /n/\na $V\none\nb $V\ntwo\n", &[
-        "d0755 0:0 0 n",
-        "-0644 0:0 4 n/one",
-        "-0644 0:0 5 n/two",
-    ]);
+    bench.check(
+        "ARG V=1\nCOPY <<one <<\"two\" /n/\na $V\none\nb $V\ntwo\n",
+        &["d0755 0:0 0 n", "-0644 0:0 4 n/one", "-0644 0:0 5 n/two"],
+    );
 }
 
 #[test]
 fn mistakes_say_what_to_do() {
     let bench = Bench::new();
-    bench.file("main.rs").file("a").file("b").file("dir/x").file("secret.txt");
+    bench
+        .file("main.rs")
+        .file("a")
+        .file("b")
+        .file("dir/x")
+        .file("secret.txt");
     bench.file(".dockerignore: # none\n*.txt\n");
     bench.check_error("COPY mian.rs /n", "did you mean `main.rs`?");
-    bench.check_error("COPY secret.txt /n", "line 2 of .dockerignore excludes it: `*.txt`");
+    bench.check_error(
+        "COPY secret.txt /n",
+        "line 2 of .dockerignore excludes it: `*.txt`",
+    );
     bench.check_error("COPY a b /n", "must be a directory and end with `/`");
-    bench.check_error("COPY dir /etc/passwd", "cannot replace the file /etc/passwd with a directory");
-    bench.check_error("COPY a /n\nCOPY dir /n", "cannot replace the file /n with a directory");
+    bench.check_error(
+        "COPY dir /etc/passwd",
+        "cannot replace the file /etc/passwd with a directory",
+    );
+    bench.check_error(
+        "COPY a /n\nCOPY dir /n",
+        "cannot replace the file /n with a directory",
+    );
     bench.check_error("RUN --mount=type=cache,target=/x true", "not support");
 }
 
 #[test]
 fn ignored_files_are_not_there() {
     let bench = Bench::new();
-    bench.file(".dockerignore: *\n!keep\n!deep/in/file\n").file("keep: K").file("drop").file("deep/in/file: F");
+    bench
+        .file(".dockerignore: *\n!keep\n!deep/in/file\n")
+        .file("keep: K")
+        .file("drop")
+        .file("deep/in/file: F");
     bench.file("deep/in/other").file("deep/no");
-    bench.check("COPY . /n/", &[
-        "d0755 0:0 0 n",
-        "d0755 0:0 0 n/deep",
-        "d0755 0:0 0 n/deep/in",
-        "-0644 0:0 1 n/deep/in/file",
-        "-0644 0:0 1 n/keep",
-    ]);
+    bench.check(
+        "COPY . /n/",
+        &[
+            "d0755 0:0 0 n",
+            "d0755 0:0 0 n/deep",
+            "d0755 0:0 0 n/deep/in",
+            "-0644 0:0 1 n/deep/in/file",
+            "-0644 0:0 1 n/keep",
+        ],
+    );
 }
 
 #[test]
 fn hard_links_stay_links() {
     let bench = Bench::new();
     bench.file("dir/a: A");
-    fs::hard_link(bench.context.path().join("dir/a"), bench.context.path().join("dir/b")).unwrap();
-    bench.check("COPY dir /n/", &["d0755 0:0 0 n", "-0644 0:0 1 n/a", "h0644 0:0 -> n/a n/b"]);
+    fs::hard_link(
+        bench.context.path().join("dir/a"),
+        bench.context.path().join("dir/b"),
+    )
+    .unwrap();
+    bench.check(
+        "COPY dir /n/",
+        &["d0755 0:0 0 n", "-0644 0:0 1 n/a", "h0644 0:0 -> n/a n/b"],
+    );
 }
 
 #[test]
@@ -265,7 +362,10 @@ fn stages_and_images_are_sources() {
     let bench = Bench::new();
     bench.file("0755 a: A");
     let image = bench.image("FROM BASE AS one\nCOPY --chown=app a /opt/a\nFROM scratch\nCOPY --from=one /opt /x/\nCOPY --from=BASE /etc/gro* /\n");
-    assert_eq!(image.layers[0].listing(), ["d0755 0:0 0 x", "-0755 1000:1001 1 x/a"]);
+    assert_eq!(
+        image.layers[0].listing(),
+        ["d0755 0:0 0 x", "-0755 1000:1001 1 x/a"]
+    );
     assert_eq!(image.layers[1].listing(), ["-0644 0:0 34 group"]);
     assert_eq!(image.layers.len(), 2);
 }
@@ -280,12 +380,15 @@ fn archives_are_unpacked_by_add_alone() {
         entry("d/a", b'1', "", "z"),
     ]);
     fs::write(bench.context.path().join("t.tar"), &tar).unwrap();
-    bench.check("ADD t.tar /n", &[
-        "d0755 0:0 0 n",
-        "d0755 7:8 0 n/d",
-        "-0755 7:8 1 n/d/a",
-        "h0755 7:8 -> n/d/a n/z",
-    ]);
+    bench.check(
+        "ADD t.tar /n",
+        &[
+            "d0755 0:0 0 n",
+            "d0755 7:8 0 n/d",
+            "-0755 7:8 1 n/d/a",
+            "h0755 7:8 -> n/d/a n/z",
+        ],
+    );
     bench.check("COPY t.tar /n", &[&format!("-0644 0:0 {} n", tar.len())]);
     bench.file("not.tar: this is no archive");
     bench.check("ADD not.tar /n", &["-0644 0:0 18 n"]);
@@ -327,14 +430,31 @@ fn nothing_is_done_twice() {
     bench.file("a: A");
     let dockerfile = "FROM BASE\nWORKDIR /w\nCOPY a .\n";
     let first = bench.build(dockerfile).unwrap();
-    assert!(first.steps.iter().all(|step| step.outcome == StepOutcome::Ran));
-    assert_eq!((first.traffic.blobs_mounted, first.traffic.blobs_sent), (1, 3));
+    assert!(
+        first
+            .steps
+            .iter()
+            .all(|step| step.outcome == StepOutcome::Ran)
+    );
+    assert_eq!(
+        (first.traffic.blobs_mounted, first.traffic.blobs_sent),
+        (1, 3)
+    );
     bench.registry.clear_log();
     let second = bench.build(dockerfile).unwrap();
-    assert!(second.steps.iter().all(|step| step.outcome == StepOutcome::Cached));
+    assert!(
+        second
+            .steps
+            .iter()
+            .all(|step| step.outcome == StepOutcome::Cached)
+    );
     assert_eq!(second.manifest, first.manifest);
     let lines = bench.registry.lines();
-    assert_eq!(lines.len(), 2, "one look at the base, one at the tag: {lines:?}");
+    assert_eq!(
+        lines.len(),
+        2,
+        "one look at the base, one at the tag: {lines:?}"
+    );
     assert_eq!(second.traffic.up_bytes, 0);
 }
 
@@ -345,10 +465,16 @@ fn a_base_is_never_read_for_what_its_index_answers() {
     bench.build("FROM BASE\nCOPY a /x\n").unwrap();
     bench.registry.clear_log();
     bench.file("a: B");
-    let report = bench.build("FROM BASE\nCOPY --chown=app a /tmp/\nENV B=c\n").unwrap();
+    let report = bench
+        .build("FROM BASE\nCOPY --chown=app a /tmp/\nENV B=c\n")
+        .unwrap();
     assert!(report.traffic.down_bytes < 100, "{:?}", report.traffic);
-    let read: Vec<_> =
-        bench.registry.lines().into_iter().filter(|line| line.contains("GET") && line.contains("blobs")).collect();
+    let read: Vec<_> = bench
+        .registry
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("GET") && line.contains("blobs"))
+        .collect();
     assert!(read.is_empty(), "{read:?}");
 }
 
@@ -356,10 +482,16 @@ fn a_base_is_never_read_for_what_its_index_answers() {
 fn a_rebuilt_stage_with_the_same_output_stops_the_ripple() {
     let bench = Bench::new();
     bench.file("a: A").file("b: 1");
-    let dockerfile = "FROM BASE AS one\nCOPY b /b\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /a\n";
+    let dockerfile =
+        "FROM BASE AS one\nCOPY b /b\nCOPY a /a\nFROM scratch\nCOPY --from=one /a /a\n";
     bench.build(dockerfile).unwrap();
     bench.file("b: 2");
     let second = bench.build(dockerfile).unwrap();
     let outcomes: Vec<_> = second.steps.iter().map(|step| step.outcome).collect();
-    assert_eq!(outcomes, [StepOutcome::Ran, StepOutcome::Ran, StepOutcome::Cached], "{:?}", second.steps);
+    assert_eq!(
+        outcomes,
+        [StepOutcome::Ran, StepOutcome::Ran, StepOutcome::Cached],
+        "{:?}",
+        second.steps
+    );
 }

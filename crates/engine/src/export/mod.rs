@@ -1,18 +1,42 @@
 //! Where an image goes. The kinds of destination stand side by side and do not
 //! know each other.
 
+mod docker_archive;
+mod image_files;
+mod load;
+mod local;
+mod oci_layout;
 pub(crate) mod registry;
+mod replace;
+mod root_files;
+mod sink;
+mod supply;
+mod tar;
 
-use oci::{Digest, MediaType};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci::{Digest, MediaType, Reference};
 use store::{DiskError, Store};
 
 use crate::assemble::Image;
 use crate::build::Ports;
 use crate::error::BuildError;
+use crate::event::Event;
+use crate::interrupt::Interrupt;
 use crate::layers::Layers;
 use crate::report::{OutputReport, Traffic};
-use crate::request::{BuildRequest, Output};
+use crate::request::{BuildRequest, Destination, Output};
+use image_files::{ArchiveError, ImageFiles};
+use load::LoadError;
+use local::LocalError;
+use oci_layout::LayoutError;
 use registry::{PublishError, Uploads};
+use root_files::{RootError, RootFiles};
+use sink::{Sink, SinkError};
+use supply::Supply;
+use tar::RootTarError;
 
 /// What became of an image.
 #[derive(Debug, Default)]
@@ -35,29 +59,43 @@ pub(crate) async fn export(
     layers: &Layers,
     uploads: Option<Uploads>,
 ) -> Result<Exported, BuildError> {
-    let _ = layers;
     let mut exported = Exported::default();
+    let export = Export {
+        tags: &request.tags,
+        ports,
+        image,
+        layers,
+    };
     for output in &request.outputs {
         match output {
             Output::Registry => {}
-            Output::Image => {
-                for tag in &request.tags {
-                    ports.store.images().set(
-                        &tag.to_string(),
-                        &image.manifest.descriptor(MediaType::OciManifest),
-                    );
-                    exported.outputs.push(OutputReport::Stored {
-                        reference: tag.clone(),
-                    });
-                }
+            Output::Image => exported.outputs.extend(export.store()),
+            Output::Oci {
+                destination,
+                tar: true,
+            } => {
+                let files = ImageFiles::layout(image, &request.tags);
+                exported
+                    .outputs
+                    .push(export.archive(files, destination).await?);
             }
-            Output::Oci { .. }
-            | Output::Docker { .. }
-            | Output::Tar { .. }
-            | Output::Local { .. }
-            | Output::Load => {
-                return Err(BuildError::input("kiln does not support this output yet"));
+            Output::Oci {
+                destination,
+                tar: false,
+            } => exported.outputs.push(export.layout(destination).await?),
+            Output::Docker { destination } => {
+                let files = docker_archive::files(image, &request.tags);
+                exported
+                    .outputs
+                    .push(export.archive(files, destination).await?);
             }
+            Output::Tar { destination } => {
+                exported.outputs.push(export.root_tar(destination).await?);
+            }
+            Output::Local { directory } => {
+                exported.outputs.push(export.local(directory).await?);
+            }
+            Output::Load => exported.outputs.push(export.load().await?),
         }
     }
     if let Some(uploads) = uploads {
@@ -71,7 +109,245 @@ pub(crate) async fn export(
     Ok(exported)
 }
 
-fn unpublished(error: PublishError) -> BuildError {
+/// What all kinds of destination work with.
+struct Export<'e> {
+    tags: &'e [Reference],
+    ports: &'e Ports,
+    image: &'e Image,
+    layers: &'e Layers,
+}
+
+impl Export<'_> {
+    fn store(&self) -> Vec<OutputReport> {
+        let descriptor = self.image.manifest.descriptor(MediaType::OciManifest);
+        self.tags
+            .iter()
+            .map(|tag| {
+                self.ports.store.images().set(&tag.to_string(), &descriptor);
+                OutputReport::Stored {
+                    reference: tag.clone(),
+                }
+            })
+            .collect()
+    }
+
+    fn supply(&self) -> Supply {
+        Supply::new(self.ports, self.image, self.layers)
+    }
+
+    async fn archive(
+        &self,
+        files: ImageFiles,
+        destination: &Destination,
+    ) -> Result<OutputReport, BuildError> {
+        let supply = self.supply();
+        let (to, interrupt) = (destination.clone(), self.ports.interrupt.clone());
+        let written = blocking(move || -> Result<(), Failure> {
+            let mut sink = Sink::open(&to, &interrupt)?;
+            files.write_tar(&supply, &mut sink)?;
+            Ok(sink.finish()?)
+        });
+        self.told(written.await, || {
+            format!("could not write the image to {}", named(destination))
+        })?;
+        Ok(at(destination))
+    }
+
+    async fn layout(&self, destination: &Destination) -> Result<OutputReport, BuildError> {
+        let path = match destination {
+            Destination::File(path) => path.clone(),
+            Destination::Stdout => {
+                return Err(BuildError::input(
+                    "an image layout with tar=false is a directory and cannot go to the standard output",
+                ));
+            }
+        };
+        let files = ImageFiles::layout(self.image, self.tags);
+        let supply = self.supply();
+        let interrupt = self.ports.interrupt.clone();
+        let written = blocking(move || -> Result<(), Failure> {
+            Ok(oci_layout::write(&files, &supply, &path, &interrupt)?)
+        });
+        self.told(written.await, || {
+            format!("could not write the image layout to {}", named(destination))
+        })?;
+        Ok(at(destination))
+    }
+
+    async fn root_tar(&self, destination: &Destination) -> Result<OutputReport, BuildError> {
+        let (to, interrupt) = (destination.clone(), self.ports.interrupt.clone());
+        let write = async {
+            let root = self.root().await?;
+            blocking(move || {
+                let mut sink = Sink::open(&to, &interrupt)?;
+                tar::write(&root, &mut sink)?;
+                Ok(sink.finish()?)
+            })
+            .await
+        };
+        self.told(write.await, || {
+            format!("could not write the files to {}", named(destination))
+        })?;
+        Ok(at(destination))
+    }
+
+    async fn local(&self, directory: &Path) -> Result<OutputReport, BuildError> {
+        let (to, interrupt): (PathBuf, Interrupt) =
+            (directory.to_owned(), self.ports.interrupt.clone());
+        let write = async {
+            let root = self.root().await?;
+            blocking(move || Ok(local::write(&root, &to, &interrupt)?)).await
+        };
+        let left_out = self.told(write.await, || {
+            format!("could not write the files to {}", directory.display())
+        })?;
+        for message in left_out.warnings() {
+            self.ports.reporter.report(Event::Warning { message });
+        }
+        Ok(OutputReport::Written {
+            path: Some(directory.to_owned()),
+        })
+    }
+
+    async fn load(&self) -> Result<OutputReport, BuildError> {
+        let files = docker_archive::files(self.image, self.tags);
+        let (supply, ports) = (Arc::new(self.supply()), self.ports);
+        let loaded = load::load(files, supply, &ports.program_path, &ports.interrupt).await;
+        let engine = self.told(loaded.map_err(Failure::from), || {
+            "could not load the image".to_owned()
+        })?;
+        Ok(OutputReport::Loaded {
+            engine: engine.to_owned(),
+        })
+    }
+
+    async fn root(&self) -> Result<RootFiles, Failure> {
+        Ok(RootFiles::open(self.layers, &self.image.output.stack).await?)
+    }
+
+    fn told<T>(
+        &self,
+        result: Result<T, Failure>,
+        message: impl FnOnce() -> String,
+    ) -> Result<T, BuildError> {
+        result.map_err(|failure| {
+            // What stops because of an interrupt ends in errors of all kinds.
+            if self.ports.interrupt.is_triggered() {
+                return BuildError::Interrupted;
+            }
+            let message = message();
+            let hint = failure.advice;
+            let source = Some(failure.source);
+            match failure.input {
+                true => BuildError::Input {
+                    message,
+                    hint,
+                    source,
+                },
+                false => BuildError::Failed {
+                    message,
+                    hint,
+                    source,
+                },
+            }
+        })
+    }
+}
+
+/// An error of some destination, and what the user needs to know about it.
+struct Failure {
+    input: bool,
+    advice: Option<String>,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    fn new(
+        input: bool,
+        advice: Option<String>,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            input,
+            advice,
+            source: source.into(),
+        }
+    }
+}
+
+impl From<SinkError> for Failure {
+    fn from(error: SinkError) -> Self {
+        Self::new(error.is_input(), None, error)
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let advice = match &error {
+            ArchiveError::Supply(error) => error.advice(),
+            ArchiveError::Tar(_) => None,
+        };
+        Self::new(false, advice, error)
+    }
+}
+
+impl From<LayoutError> for Failure {
+    fn from(error: LayoutError) -> Self {
+        Self::new(error.is_input(), error.advice(), error)
+    }
+}
+
+impl From<RootError> for Failure {
+    fn from(error: RootError) -> Self {
+        Self::new(false, None, error)
+    }
+}
+
+impl From<RootTarError> for Failure {
+    fn from(error: RootTarError) -> Self {
+        Self::new(false, None, error)
+    }
+}
+
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Self {
+        Self::new(error.is_input(), None, error)
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        Self::new(false, error.advice(), error)
+    }
+}
+
+/// Runs what waits for disks and pipes where it keeps nobody else waiting.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("writing does not panic")
+}
+
+fn named(destination: &Destination) -> String {
+    match destination {
+        Destination::File(path) => path.display().to_string(),
+        Destination::Stdout => "the standard output".to_owned(),
+    }
+}
+
+fn at(destination: &Destination) -> OutputReport {
+    OutputReport::Written {
+        path: match destination {
+            Destination::File(path) => Some(path.clone()),
+            Destination::Stdout => None,
+        },
+    }
+}
+
+/// Adds to an error of publishing what the user can do.
+pub(crate) fn unpublished(error: PublishError) -> BuildError {
     let hint = match &error {
         PublishError::Blob { source, .. } | PublishError::Manifest { source, .. } => {
             source.advice()

@@ -1,0 +1,156 @@
+//! The blobs of an image as readers, wherever they are: in the store, or still
+//! in the registry that a base image came from. Whatever ends without an error
+//! had the right digest. Nothing is copied to the disk on the way.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use oci::{Descriptor, Digest, Repository};
+use store::Store;
+use store::blob::BlobError;
+
+use crate::assemble::Image;
+use crate::build::Ports;
+use crate::event::{Direction, Reporter};
+use crate::layers::{Layers, transfer};
+
+/// Why a blob cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SupplyError {
+    /// Its registry does not give it.
+    #[error("could not fetch layer {digest} from {repository}")]
+    Fetch {
+        digest: Digest,
+        repository: Repository,
+        source: registry::Error,
+    },
+    /// The store does not give it.
+    #[error(transparent)]
+    Stored(#[from] BlobError),
+    /// The disk failed, or the file in the store was damaged.
+    #[error("could not read layer {digest} from the store")]
+    Read { digest: Digest, source: io::Error },
+    /// It is nowhere.
+    #[error("layer {0} is neither in the store nor in a registry that this image came from")]
+    Lost(Digest),
+}
+
+impl SupplyError {
+    /// What the user can do about it.
+    pub(crate) fn advice(&self) -> Option<String> {
+        match self {
+            Self::Fetch { source, .. } => source.advice(),
+            Self::Stored(_) | Self::Read { .. } => {
+                Some("build the image again: what was damaged is made anew".to_owned())
+            }
+            Self::Lost(_) => Some("build the image again, with --no-cache if need be".to_owned()),
+        }
+    }
+}
+
+/// Gives out the blobs of one image. Read on threads for blocking work only.
+pub(crate) struct Supply {
+    store: Store,
+    client: registry::Client,
+    reporter: Arc<dyn Reporter>,
+    origins: BTreeMap<Digest, Repository>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Supply {
+    /// Must be called on a runtime, which then fetches what is remote.
+    pub(crate) fn new(ports: &Ports, image: &Image, layers: &Layers) -> Self {
+        let stack = image.output.stack.iter();
+        let origins = stack
+            .filter_map(|layer| {
+                let digest = &layer.blob.digest;
+                Some((digest.clone(), layers.origin(digest)?.clone()))
+            })
+            .collect();
+        Self {
+            store: ports.store.clone(),
+            client: ports.client.clone(),
+            reporter: Arc::clone(&ports.reporter),
+            origins,
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    /// Opens a blob for one reading.
+    ///
+    /// # Errors
+    ///
+    /// [`SupplyError`]. A registry is first heard of when its blob is read.
+    pub(crate) fn open(&self, blob: &Descriptor) -> Result<Blob, SupplyError> {
+        if self.store.blobs().has(blob) {
+            return Ok(Blob {
+                digest: blob.digest.clone(),
+                source: Source::Store(self.store.blobs().open(blob)?),
+            });
+        }
+        let Some(repository) = self.origins.get(&blob.digest) else {
+            return Err(SupplyError::Lost(blob.digest.clone()));
+        };
+        let progress = transfer(&self.reporter, Direction::Down, blob);
+        let _runtime = self.runtime.enter();
+        let stream = self.client.blob(repository, blob, Some(progress));
+        Ok(Blob {
+            digest: blob.digest.clone(),
+            source: Source::Registry {
+                reader: Box::new(stream.into_reader()),
+                repository: repository.clone(),
+            },
+        })
+    }
+}
+
+/// A blob that is being read.
+pub(crate) struct Blob {
+    digest: Digest,
+    source: Source,
+}
+
+enum Source {
+    Store(store::blob::BlobReader),
+    Registry {
+        reader: Box<registry::BlobReader>,
+        repository: Repository,
+    },
+}
+
+impl Blob {
+    /// What is behind an error of reading.
+    pub(crate) fn failure(self, error: io::Error) -> SupplyError {
+        let digest = self.digest;
+        match self.source {
+            Source::Registry {
+                mut reader,
+                repository,
+            } => match reader.take_error() {
+                Some(source) => SupplyError::Fetch {
+                    digest,
+                    repository,
+                    source,
+                },
+                None => SupplyError::Read {
+                    digest,
+                    source: error,
+                },
+            },
+            Source::Store(_) => SupplyError::Read {
+                digest,
+                source: error,
+            },
+        }
+    }
+}
+
+impl Read for Blob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Store(reader) => reader.read(buffer),
+            Source::Registry { reader, .. } => reader.read(buffer),
+        }
+    }
+}

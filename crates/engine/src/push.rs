@@ -1,0 +1,204 @@
+//! Sends an image of the store to registries, in the same transaction as a build
+//! does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oci::{
+    DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Manifest, MediaType, Raw,
+    Reference,
+};
+use store::blob::BlobError;
+
+use crate::assemble::Image;
+use crate::build::Ports;
+use crate::error::BuildError;
+use crate::export::registry::Uploads;
+use crate::export::unpublished;
+use crate::output::{LayerRef, StepOutput};
+use crate::provenance;
+use crate::report::{OutputReport, Traffic};
+
+/// What is to be sent, and where to.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// The image in the store.
+    pub image: ImageName,
+    /// The tags to move to it. None has a digest.
+    pub destinations: Vec<Reference>,
+}
+
+/// An image of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageName {
+    /// By a name that a build gave it; or by the digest in the reference.
+    Reference(Reference),
+    /// By the digest of its manifest.
+    Digest(Digest),
+}
+
+/// What a push came to.
+#[derive(Clone, Debug)]
+pub struct PushReport {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// What was moved.
+    pub traffic: Traffic,
+    /// The tags.
+    pub outputs: Vec<OutputReport>,
+    /// Wall time.
+    pub duration: Duration,
+}
+
+/// Sends an image of the store to registries.
+///
+/// # Errors
+///
+/// Everything that keeps the image from being everywhere it should be; then no
+/// tag has been moved to it that was not moved before the error.
+pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, BuildError> {
+    let began = Instant::now();
+    check(&request.destinations)?;
+    let image = open(&find(&request.image, ports)?, &request.image, ports)?;
+    let uploads = Uploads::new(
+        ports.store.clone(),
+        ports.client.clone(),
+        Arc::clone(&ports.reporter),
+        provenance::recall(&ports.store, image.manifest.digest()),
+        &request.destinations,
+    );
+    let published = tokio::select! {
+        published = uploads.publish(&image, &request.destinations) => published,
+        () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+    };
+    let (outputs, traffic) = published.map_err(unpublished)?;
+    let moved = ports.client.traffic();
+    Ok(PushReport {
+        manifest: image.descriptor(),
+        traffic: Traffic {
+            down_bytes: moved.down_bytes,
+            up_bytes: moved.up_bytes,
+            requests: moved.requests,
+            ..traffic
+        },
+        outputs,
+        duration: began.elapsed(),
+    })
+}
+
+fn check(destinations: &[Reference]) -> Result<(), BuildError> {
+    if destinations.is_empty() {
+        return Err(BuildError::input("there is no destination to push to"));
+    }
+    match destinations
+        .iter()
+        .find(|name| name.digest().is_some() || name.tag().is_none())
+    {
+        Some(name) => Err(BuildError::input(format!(
+            "{name} cannot be pushed to: a destination is a tag"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The digest of the manifest that a name stands for.
+fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
+    match name {
+        ImageName::Digest(digest) => Ok(digest.clone()),
+        ImageName::Reference(reference) => match reference.digest() {
+            Some(digest) => Ok(digest.clone()),
+            None => {
+                let target = ports.store.images().get(&reference.to_string());
+                target
+                    .map(|target| target.digest)
+                    .ok_or_else(|| absent(name, ports))
+            }
+        },
+    }
+}
+
+/// Reads the documents of an image.
+fn open(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<Image, BuildError> {
+    let blobs = ports.store.blobs();
+    let bytes = blobs
+        .read(digest, DOCUMENT_BYTES_MAX)
+        .map_err(|error| match error {
+            BlobError::Absent(_) => absent(name, ports),
+            other => BuildError::failed(format!("could not read the manifest {digest}"), other),
+        })?;
+    let unsuitable = |what: &str| {
+        BuildError::input(format!(
+            "{} is {what}: kiln pushes images that it built",
+            shown(name)
+        ))
+    };
+    let manifest: Raw<Manifest> = match Document::read(bytes, None) {
+        Ok(Document::Manifest(manifest)) => *manifest,
+        Ok(Document::Index(_)) => return Err(unsuitable("a list of images")),
+        Err(_) => return Err(unsuitable("not an image")),
+    };
+    match &manifest.value().media_type {
+        None | Some(MediaType::OciManifest) => {}
+        Some(other) => return Err(unsuitable(&format!("of the type {other}"))),
+    }
+    let wanted = manifest.value().config.digest.clone();
+    let incomplete = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Failed {
+        message: format!("the configuration of {} cannot be used", shown(name)),
+        hint: Some("build the image again".to_owned()),
+        source: Some(source),
+    };
+    let bytes = blobs
+        .read(&wanted, DOCUMENT_BYTES_MAX)
+        .map_err(|error| incomplete(error.into()))?;
+    let config: Raw<ImageConfig> = Raw::read(bytes).map_err(|error| incomplete(error.into()))?;
+    let layers = &manifest.value().layers;
+    let diff_ids = &config.value().rootfs.diff_ids;
+    if layers.len() != diff_ids.len() {
+        let (layers, diff_ids) = (layers.len(), diff_ids.len());
+        return Err(incomplete(
+            format!("it lists {diff_ids} layers, and the manifest {layers}").into(),
+        ));
+    }
+    let stack = layers
+        .iter()
+        .zip(diff_ids)
+        .map(|(blob, diff_id)| LayerRef {
+            diff_id: diff_id.clone(),
+            blob: blob.clone(),
+        })
+        .collect();
+    Ok(Image {
+        config,
+        manifest,
+        output: StepOutput { stack },
+    })
+}
+
+fn absent(name: &ImageName, ports: &Ports) -> BuildError {
+    let names = ports.store.images().list();
+    let known: Vec<&str> = names
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|image| &*image.name)
+        .collect();
+    let more = names.len().saturating_sub(NAMES_SHOWN_MAX);
+    BuildError::Input {
+        message: format!("{} is not in the store", shown(name)),
+        hint: Some(match (known.is_empty(), more) {
+            (true, _) => "build it first, with --tag".to_owned(),
+            (false, 0) => format!("the store has {}", known.join(", ")),
+            (false, more) => format!("the store has {} and {more} more", known.join(", ")),
+        }),
+        source: None,
+    }
+}
+
+/// Names of images that a hint lists.
+const NAMES_SHOWN_MAX: usize = 10;
+
+fn shown(name: &ImageName) -> String {
+    match name {
+        ImageName::Reference(reference) => reference.to_string(),
+        ImageName::Digest(digest) => digest.to_string(),
+    }
+}
