@@ -61,6 +61,7 @@ pub struct Ports {
 /// tag has been moved to it that was not moved before the error.
 pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport, BuildError> {
     let began = Instant::now();
+    export::check(request, ports)?;
     let text = read_dockerfile(&request.dockerfile, &request.context)?;
     let stages = read_stages(&text, &request.graph)?;
     let pinned = pin(stages, &text, request, ports).await?;

@@ -132,6 +132,12 @@ pub(crate) async fn load(
     }
 }
 
+/// Whether there is a program to load with. Only loading shows whether it works.
+pub(crate) fn check(program_path: &OsStr) -> Result<(), LoadError> {
+    let found = find(program_path, "podman").or_else(|| find(program_path, "docker"));
+    found.map(drop).ok_or(LoadError::NoProgram)
+}
+
 async fn choose(program_path: &OsStr) -> Result<Engine, LoadError> {
     let docker = find(program_path, "docker");
     if let Some(program) = &docker

@@ -45,6 +45,39 @@ pub(crate) struct Exported {
     pub traffic: Traffic,
 }
 
+/// Refuses outputs that cannot succeed, before a build spends its time.
+pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildError> {
+    for output in &request.outputs {
+        match output {
+            Output::Oci {
+                destination,
+                tar: true,
+            }
+            | Output::Docker { destination }
+            | Output::Tar { destination } => Sink::check(destination)
+                .map_err(|error| Failure::from(error).told(unwritten(destination)))?,
+            Output::Oci {
+                destination: Destination::Stdout,
+                tar: false,
+            } => {
+                return Err(BuildError::input(
+                    "an image layout with tar=false is a directory and cannot go to the standard output",
+                ));
+            }
+            Output::Load => load::check(&ports.program_path)
+                .map_err(|error| Failure::from(error).told(UNLOADED.to_owned()))?,
+            Output::Oci {
+                destination: Destination::File(_),
+                tar: false,
+            }
+            | Output::Registry
+            | Output::Image
+            | Output::Local { .. } => {}
+        }
+    }
+    Ok(())
+}
+
 /// Puts the documents of an image into the store, so that it can be sent later.
 pub(crate) fn keep(store: &Store, image: &Image) -> Result<Digest, DiskError> {
     store.blobs().put(image.config.bytes())?;
@@ -147,20 +180,14 @@ impl Export<'_> {
             files.write_tar(&supply, &mut sink)?;
             Ok(sink.finish()?)
         });
-        self.told(written.await, || {
-            format!("could not write the image to {}", named(destination))
-        })?;
+        self.told(written.await, || unwritten(destination))?;
         Ok(at(destination))
     }
 
     async fn layout(&self, destination: &Destination) -> Result<OutputReport, BuildError> {
         let path = match destination {
             Destination::File(path) => path.clone(),
-            Destination::Stdout => {
-                return Err(BuildError::input(
-                    "an image layout with tar=false is a directory and cannot go to the standard output",
-                ));
-            }
+            Destination::Stdout => unreachable!("refused before the build"),
         };
         let files = ImageFiles::layout(self.image, self.tags);
         let supply = self.supply();
@@ -168,9 +195,7 @@ impl Export<'_> {
         let written = blocking(move || -> Result<(), Failure> {
             Ok(oci_layout::write(&files, &supply, &path, &interrupt)?)
         });
-        self.told(written.await, || {
-            format!("could not write the image layout to {}", named(destination))
-        })?;
+        self.told(written.await, || unwritten(destination))?;
         Ok(at(destination))
     }
 
@@ -185,9 +210,7 @@ impl Export<'_> {
             })
             .await
         };
-        self.told(write.await, || {
-            format!("could not write the files to {}", named(destination))
-        })?;
+        self.told(write.await, || unwritten(destination))?;
         Ok(at(destination))
     }
 
@@ -213,9 +236,7 @@ impl Export<'_> {
         let files = docker_archive::files(self.image, self.tags);
         let (supply, ports) = (Arc::new(self.supply()), self.ports);
         let loaded = load::load(files, supply, &ports.program_path, &ports.interrupt).await;
-        let engine = self.told(loaded.map_err(Failure::from), || {
-            "could not load the image".to_owned()
-        })?;
+        let engine = self.told(loaded.map_err(Failure::from), || UNLOADED.to_owned())?;
         Ok(OutputReport::Loaded {
             engine: engine.to_owned(),
         })
@@ -235,21 +256,7 @@ impl Export<'_> {
             if self.ports.interrupt.is_triggered() {
                 return BuildError::Interrupted;
             }
-            let message = message();
-            let hint = failure.advice;
-            let source = Some(failure.source);
-            match failure.input {
-                true => BuildError::Input {
-                    message,
-                    hint,
-                    source,
-                },
-                false => BuildError::Failed {
-                    message,
-                    hint,
-                    source,
-                },
-            }
+            failure.told(message())
         })
     }
 }
@@ -271,6 +278,22 @@ impl Failure {
             input,
             advice,
             source: source.into(),
+        }
+    }
+
+    fn told(self, message: String) -> BuildError {
+        let (hint, source) = (self.advice, Some(self.source));
+        match self.input {
+            true => BuildError::Input {
+                message,
+                hint,
+                source,
+            },
+            false => BuildError::Failed {
+                message,
+                hint,
+                source,
+            },
         }
     }
 }
@@ -330,10 +353,12 @@ async fn blocking<T: Send + 'static>(
         .expect("writing does not panic")
 }
 
-fn named(destination: &Destination) -> String {
+const UNLOADED: &str = "could not load the image";
+
+fn unwritten(destination: &Destination) -> String {
     match destination {
-        Destination::File(path) => path.display().to_string(),
-        Destination::Stdout => "the standard output".to_owned(),
+        Destination::File(path) => format!("could not write {}", path.display()),
+        Destination::Stdout => "could not write to the standard output".to_owned(),
     }
 }
 

@@ -52,7 +52,10 @@ impl LayoutError {
     pub(crate) fn is_input(&self) -> bool {
         match self {
             Self::Index { .. } | Self::IndexSize(_) => true,
-            Self::Directory { source, .. } => source.kind() == io::ErrorKind::NotADirectory,
+            Self::Directory { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+            ),
             Self::Write { .. } | Self::Replace { .. } | Self::Supply(_) | Self::Interrupted => {
                 false
             }

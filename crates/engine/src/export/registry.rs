@@ -25,7 +25,7 @@ const UPLOADS_MAX: usize = 4;
 
 /// Why an image could not be published.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishError {
+pub(crate) enum PublishError {
     /// A blob could not be brought to a registry.
     #[error("could not push {what} to {repository}")]
     Blob {

@@ -80,6 +80,22 @@ impl Sink {
         })
     }
 
+    /// Whether a destination can be opened, as far as that can be told without
+    /// touching it.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError`].
+    pub(crate) fn check(destination: &Destination) -> Result<(), SinkError> {
+        match destination {
+            Destination::File(path) if path.is_dir() => Err(SinkError::Directory(path.clone())),
+            Destination::File(path) if !directory_of(path).is_dir() => {
+                Err(SinkError::NoDirectory(directory_of(path).to_owned()))
+            }
+            Destination::File(_) | Destination::Stdout => Ok(()),
+        }
+    }
+
     /// Lets the file appear, durable.
     ///
     /// # Errors
@@ -137,10 +153,7 @@ fn open_file(path: &Path) -> Result<Target, SinkError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(failed(error)),
     };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
+    let directory = directory_of(&path);
     let made = tempfile::Builder::new()
         .prefix(".kiln-")
         // As for any file that a program makes; the mask of the user applies.
@@ -152,5 +165,12 @@ fn open_file(path: &Path) -> Result<Target, SinkError> {
             Err(SinkError::NoDirectory(directory.to_owned()))
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
     }
 }
