@@ -30,7 +30,7 @@ pub(crate) enum ReplaceError {
     Interrupted,
 }
 
-/// Something under a name of its own, until [`place`] gives it the right one.
+/// Something under a name of its own, until [`Unfinished::place`] gives it the right one.
 struct Unfinished<'d> {
     parent: &'d Dir,
     name: Vec<u8>,
