@@ -14,7 +14,8 @@ use registry::{Client, ConsumeError};
 use store::Store;
 use store::dir::Dir;
 use store::layer::{
-    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan,
+    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Settled, Tree, UnpackTarget, scan,
+    settle,
 };
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
@@ -36,6 +37,8 @@ pub(crate) struct Layers {
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
     trees: Mutex<HashMap<Option<ChainId>, Arc<Tree>>>,
+    /// Layers that were unpacked before their stack was known, and depend on it.
+    unsettled: Mutex<HashMap<DiffId, PathBuf>>,
 }
 
 /// Why a layer cannot be had.
@@ -80,6 +83,7 @@ impl Layers {
             origins,
             turns: Mutex::default(),
             trees: Mutex::default(),
+            unsettled: Mutex::default(),
         }
     }
 
@@ -162,9 +166,38 @@ impl Layers {
             return Ok(path);
         }
         let lower = needs_lower.then(|| Arc::new(Tree::stack(&tree.layers()[..position])));
+        if let Some(lower) = &lower
+            && let Some(path) = self.settled(layer, &tree.layers()[position], lower)?
+        {
+            return Ok(self.store.unpacked().adopt(&path, key)?);
+        }
         let (_, directory) = self.read(layer, true, lower).await?;
         let directory = directory.expect("unpacking was asked for");
         Ok(self.store.unpacked().adopt(&directory, key)?)
+    }
+
+    /// A layer that was unpacked while it came in, fitted to its stack.
+    fn settled(
+        &self,
+        layer: &LayerRef,
+        index: &LayerIndex,
+        lower: &Tree,
+    ) -> Result<Option<PathBuf>, LayerError> {
+        let unsettled = self
+            .unsettled
+            .lock()
+            .expect("no panics under this lock")
+            .remove(&layer.diff_id);
+        let Some(path) = unsettled else {
+            return Ok(None);
+        };
+        let settled = Dir::open(&path)
+            .and_then(|root| settle(&root, index, lower))
+            .map_err(|source| LayerError::Directory {
+                digest: layer.blob.digest.clone(),
+                source,
+            })?;
+        Ok((settled == Settled::Fits).then_some(path))
     }
 
     async fn index(&self, layer: &LayerRef, soon: bool) -> Result<Arc<LayerIndex>, LayerError> {
@@ -179,12 +212,14 @@ impl Layers {
         let (index, directory) = self.read(layer, soon, None).await?;
         let index = Arc::new(index);
         self.store.indexes().put(Arc::clone(&index))?;
-        if let Some(directory) = directory
-            && !index.needs_lower()
-        {
-            self.store
-                .unpacked()
-                .adopt(&directory, UnpackedKey::Layer(layer.diff_id.clone()))?;
+        if let Some(directory) = directory {
+            if index.needs_lower() {
+                let mut unsettled = self.unsettled.lock().expect("no panics under this lock");
+                unsettled.insert(layer.diff_id.clone(), directory);
+            } else {
+                let key = UnpackedKey::Layer(layer.diff_id.clone());
+                self.store.unpacked().adopt(&directory, key)?;
+            }
         }
         Ok(index)
     }

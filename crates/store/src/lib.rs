@@ -30,11 +30,11 @@
 
 pub mod blob;
 pub mod commit;
+pub mod dir;
 mod disk;
 pub mod gc;
 pub mod image;
 pub mod indexes;
-pub mod dir;
 pub mod layer;
 mod lock;
 pub mod record;
