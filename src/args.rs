@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{BuildArguments, StoreArguments};
+use crate::command::{BuildArguments, PushArguments, StoreArguments};
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
 #[derive(Debug, Parser)]
@@ -26,6 +26,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
+    Push(PushArguments),
     Store(StoreArguments),
     /// Print the version
     Version,
@@ -36,6 +37,7 @@ impl Verb {
     pub(crate) fn store(&self) -> Option<&StoreOption> {
         match self {
             Self::Build(build) => Some(&build.store),
+            Self::Push(push) => Some(&push.store),
             Self::Store(store) => Some(&store.store),
             Self::Version => None,
         }
@@ -45,6 +47,7 @@ impl Verb {
     pub(crate) fn registry(&self) -> Option<&RegistryOptions> {
         match self {
             Self::Build(build) => Some(&build.registry),
+            Self::Push(push) => Some(&push.registry),
             Self::Store(_) | Self::Version => None,
         }
     }
@@ -53,6 +56,7 @@ impl Verb {
     pub(crate) fn progress(&self) -> ProgressMode {
         match self {
             Self::Build(build) => build.progress.mode(),
+            Self::Push(push) => push.progress.mode(),
             Self::Store(_) | Self::Version => ProgressMode::Plain,
         }
     }

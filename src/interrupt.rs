@@ -54,7 +54,7 @@ async fn received(signal: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The mask of signals that are ignored (proc_pid_status(5)); none where /proc does not say.

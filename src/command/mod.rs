@@ -1,6 +1,7 @@
 //! The verbs, one file each: its flags, its help, what it does.
 
 mod build;
+mod push;
 mod store;
 
 use std::ffi::OsString;
@@ -8,6 +9,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
+pub(crate) use push::PushArguments;
 pub(crate) use store::StoreArguments;
 
 use crate::args::{Arguments, Verb};
@@ -23,6 +25,7 @@ pub(crate) fn run(
 ) -> Result<ExitCode, ProgramError> {
     match arguments.verb {
         Verb::Build(arguments) => build::run(&arguments, settings, presentation),
+        Verb::Push(arguments) => push::run(&arguments, settings, presentation),
         Verb::Store(arguments) => store::run(&arguments, settings, presentation),
         Verb::Version => {
             print_product(concat!("kiln ", env!("CARGO_PKG_VERSION"), "\n"))?;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dockerfile::{LineColumn, Severity, Span};
-use engine::{BuildReport, ErrorKind, Event, StepNumber};
+use engine::{BuildReport, ErrorKind, Event, PushReport, StepNumber};
 use serde_json::{Map, Value, json};
 
 use super::Renderer;
-use super::metadata::build_numbers;
+use super::metadata::{build_numbers, traffic_numbers};
 use super::text::Lines;
 use crate::error::{Detail, ProgramError};
 
@@ -60,6 +60,17 @@ pub(crate) fn finished(report: &BuildReport) -> String {
     fields.insert("digest".to_owned(), json!(report.manifest.digest));
     fields.insert("config".to_owned(), json!(report.config));
     fields.extend(build_numbers(report));
+    let mut out = String::new();
+    write_line(&mut out, "finished", Some(report.duration), fields);
+    out
+}
+
+/// The last line of a push that succeeded.
+pub(crate) fn pushed(report: &PushReport) -> String {
+    let mut fields = Map::new();
+    fields.insert("digest".to_owned(), json!(report.manifest.digest));
+    fields.insert("seconds".to_owned(), json!(report.duration.as_secs_f64()));
+    fields.extend(traffic_numbers(&report.traffic, &report.outputs));
     let mut out = String::new();
     write_line(&mut out, "finished", Some(report.duration), fields);
     out

@@ -61,7 +61,7 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
 }
 
 /// What was moved, and where to.
-fn traffic_numbers(traffic: &Traffic, outputs: &[OutputReport]) -> Map<String, Value> {
+pub(crate) fn traffic_numbers(traffic: &Traffic, outputs: &[OutputReport]) -> Map<String, Value> {
     let outputs: Vec<Value> = outputs.iter().map(output).collect();
     match json!({
         "bytes.pulled": traffic.down_bytes,

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::{BuildReport, Event, Reporter};
+use engine::{BuildReport, Event, PushReport, Reporter};
 
 pub(crate) use numbers::Numbers;
 
@@ -62,6 +62,15 @@ impl Presentation {
         match self.shape {
             Shape::Tty | Shape::Plain => self.print(&excerpt::warning(message, self.colour)),
             Shape::Json => self.print(&json::warning(message)),
+            Shape::Quiet => {}
+        }
+    }
+
+    /// Prints what a push came to.
+    pub(crate) fn conclude_push(self, report: &PushReport) {
+        match self.shape {
+            Shape::Tty | Shape::Plain => self.print(&summary::pushed(report)),
+            Shape::Json => self.print(&json::pushed(report)),
             Shape::Quiet => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use engine::{BuildReport, OutputReport, Traffic};
+use engine::{BuildReport, OutputReport, PushReport, Traffic};
 
 use super::Numbers;
 use super::text::{neutralise_lines, title};
@@ -33,6 +33,17 @@ pub(crate) fn summary(report: &BuildReport) -> String {
         let time = units::duration(step.duration);
         row(label, &format!("{time} {}", title(&step.title)));
     }
+    out
+}
+
+/// Digest, bytes, and where it went.
+pub(crate) fn pushed(report: &PushReport) -> String {
+    let mut out = String::new();
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "  {label:<8} {text}");
+    };
+    row("image", &report.manifest.digest.to_string());
+    rows_of_traffic(&mut row, &report.traffic, &report.outputs);
     out
 }
 

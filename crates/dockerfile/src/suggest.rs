@@ -2,10 +2,7 @@
 
 /// The candidate that differs from `word` by the fewest insertions, deletions, replacements and
 /// swaps of neighbours, where these are few enough to be a slip. Case does not count.
-pub fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words are no slip of anything known, and must not cost time.
     const WORD_CHARS_MAX: usize = 40;
     let word: Vec<char> = word

@@ -30,7 +30,7 @@ use crate::report::{BuildReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output};
 use crate::run::RunError;
 use crate::source::{Text, open_context, read_dockerfile};
-use crate::steps::{StepError, Workshop};
+use crate::steps::{StepError, Unselected, Workshop};
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
@@ -63,7 +63,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let began = Instant::now();
     export::check(request, ports)?;
     let text = read_dockerfile(&request.dockerfile, &request.context)?;
-    let stages = read_stages(&text, &request.graph)?;
+    let stages = read_stages(&text, &request.graph, ports)?;
     let pinned = pin(stages, &text, request, ports).await?;
     let lowered = lower(&pinned, &text, &request.graph, ports)?;
     let mut build = Build::open(request, ports, &text, lowered)?;
@@ -74,12 +74,28 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     Ok(report(&image, steps, exported, ports, began))
 }
 
-fn read_stages(text: &Text, request: &Request) -> Result<StageSet<Reference>, BuildError> {
+fn read_stages(
+    text: &Text,
+    request: &Request,
+    ports: &Ports,
+) -> Result<StageSet<Reference>, BuildError> {
     let Parse { tree, diagnostics } = dockerfile::parse(&text.text);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(refused(text, diagnostics));
     }
+    warn(text, &diagnostics, ports);
     graph::stages(&tree, request).map_err(|diagnostics| refused(text, diagnostics))
+}
+
+fn warn(text: &Text, warnings: &[Diagnostic], ports: &Ports) {
+    for warning in warnings {
+        let place = dockerfile::LineColumn::of(&text.text, warning.span);
+        let message = format!(
+            "{}:{}:{}: {}",
+            text.name, place.line, place.column, warning.message
+        );
+        ports.reporter.report(Event::Warning { message });
+    }
 }
 
 fn refused(text: &Text, diagnostics: Vec<Diagnostic>) -> BuildError {
@@ -176,11 +192,7 @@ fn lower(
 ) -> Result<Lowered, BuildError> {
     let lowered =
         graph::lower(pinned, request).map_err(|diagnostics| refused(text, diagnostics))?;
-    for warning in &lowered.warnings {
-        let place = dockerfile::LineColumn::of(&text.text, warning.span);
-        let message = format!("{}:{}: {}", text.name, place.line, warning.message);
-        ports.reporter.report(Event::Warning { message });
-    }
+    warn(text, &lowered.warnings, ports);
     let steps = lowered
         .graph
         .steps()
@@ -272,7 +284,7 @@ impl Build {
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
         };
-        let driven = drive.to_target(&mut self.uploads).await;
+        let driven = drive.reach_target(&mut self.uploads).await;
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {
@@ -398,12 +410,13 @@ fn failed_step(error: StepError, id: StepId, graph: &graph::BuildGraph, text: &T
         source: None,
     };
     match error {
-        StepError::Select {
-            source,
-            span,
-            excluded,
-            near,
-        } => {
+        StepError::Select(unselected) => {
+            let Unselected {
+                source,
+                span,
+                excluded,
+                near,
+            } = *unselected;
             failed.span = Some(span);
             failed.input = !matches!(source, SelectError::Files(_));
             failed.hint = match (&source, excluded) {

@@ -47,7 +47,7 @@ enum Done {
 
 impl Drive {
     /// Reaches the target. Layers are handed to `uploads` as soon as they exist.
-    pub(crate) async fn to_target(
+    pub(crate) async fn reach_target(
         mut self,
         uploads: &mut Option<Uploads>,
     ) -> Result<(StepOutput, Vec<StepReport>), DriveError> {
@@ -70,7 +70,8 @@ impl Drive {
             let done = done
                 .expect("a solver that is not done has asked for something")
                 .expect("steps do not panic and are not aborted");
-            if let Err((step, error)) = self.take(done, uploads, &mut times) {
+            if let Err(failed) = self.take(done, uploads, &mut times) {
+                let (step, error) = *failed;
                 self.stop(&mut tasks).await;
                 return Err(DriveError::Step(step, error));
             }
@@ -209,10 +210,10 @@ impl Drive {
         done: Done,
         uploads: &mut Option<Uploads>,
         times: &mut HashMap<StepId, Duration>,
-    ) -> Result<(), (StepId, StepError)> {
+    ) -> Result<(), Box<(StepId, StepError)>> {
         match done {
             Done::Fingerprint(step, Ok(fingerprint)) => {
-                self.solver.on_fingerprint(step, fingerprint)
+                self.solver.on_fingerprint(step, fingerprint);
             }
             Done::Ran {
                 step,
@@ -238,7 +239,7 @@ impl Drive {
                 ..
             } => {
                 self.solver.on_failed(step);
-                return Err((step, error));
+                return Err(Box::new((step, error)));
             }
         }
         Ok(())

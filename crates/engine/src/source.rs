@@ -31,7 +31,7 @@ pub(crate) fn read_dockerfile(
     let (name, bytes, path) = match source {
         DockerfileSource::Text { name, text } => (name.clone(), text.clone(), None),
         DockerfileSource::Path(path) => {
-            let (bytes, path) = read(path).map_err(|source| unreadable(path, source, None))?;
+            let (bytes, path) = read(path).map_err(|source| unreadable(path, source))?;
             (path.display().to_string(), bytes, Some(path))
         }
         DockerfileSource::Default => {
@@ -47,8 +47,14 @@ pub(crate) fn read_dockerfile(
                 }
                 other => other,
             };
-            let hint = "name it with --file, or build in the directory that has it";
-            let (bytes, path) = found.map_err(|source| unreadable(&path, source, Some(hint)))?;
+            let (bytes, path) = found.map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound => BuildError::Input {
+                    message: format!("there is no Dockerfile in {}", directory.display()),
+                    hint: Some("name it with --file, or build in the directory that has it".into()),
+                    source: None,
+                },
+                _ => unreadable(&path, source),
+            })?;
             let name = path
                 .strip_prefix(directory)
                 .unwrap_or(&path)
@@ -82,10 +88,10 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
     Ok((bytes, path.to_owned()))
 }
 
-fn unreadable(path: &Path, source: io::Error, hint: Option<&str>) -> BuildError {
+fn unreadable(path: &Path, source: io::Error) -> BuildError {
     BuildError::Input {
         message: format!("could not read the Dockerfile {}", path.display()),
-        hint: hint.map(str::to_owned),
+        hint: None,
         source: Some(source.into()),
     }
 }

@@ -47,13 +47,8 @@ pub(crate) struct Workshop {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
-    #[error("{source}")]
-    Select {
-        source: SelectError,
-        span: Span,
-        excluded: Option<Exclusion>,
-        near: Vec<String>,
-    },
+    #[error("{}", .0.source)]
+    Select(Box<Unselected>),
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
@@ -72,6 +67,17 @@ pub(crate) enum StepError {
     NoContext { span: Span },
     #[error("could not open the directory of an unpacked layer")]
     Directory(#[source] std::io::Error),
+}
+
+/// A source of COPY or ADD that selects nothing that can be copied.
+#[derive(Debug)]
+pub(crate) struct Unselected {
+    pub source: SelectError,
+    pub span: Span,
+    /// It exists, but an ignore file keeps it out.
+    pub excluded: Option<Exclusion>,
+    /// What else is in its directory.
+    pub near: Vec<String>,
 }
 
 impl Workshop {
@@ -115,12 +121,12 @@ impl Workshop {
                 .unwrap_or_default(),
             _ => Vec::new(),
         };
-        StepError::Select {
+        StepError::Select(Box::new(Unselected {
             source,
             span,
             excluded,
             near,
-        }
+        }))
     }
 
     /// A digest of what a step copies from other steps, by content: the same
@@ -152,12 +158,12 @@ impl Workshop {
     }
 
     fn unfound(&self, source: SelectError, span: Span) -> StepError {
-        StepError::Select {
+        StepError::Select(Box::new(Unselected {
             source,
             span,
             excluded: None,
             near: Vec::new(),
-        }
+        }))
     }
 
     /// COPY and ADD. `soon`: something will run on the parent.

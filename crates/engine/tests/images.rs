@@ -401,7 +401,7 @@ fn entry(path: &str, kind: u8, content: &str, link: &str) -> testkit::tar::Entry
         mode: 0o755,
         uid: 7,
         gid: 8,
-        content: content.as_bytes().to_vec().into(),
+        content: content.as_bytes().to_vec(),
         link: link.as_bytes().to_vec(),
         ..testkit::tar::Entry::default()
     }

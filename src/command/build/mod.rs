@@ -4,7 +4,7 @@ mod output;
 mod results;
 mod source;
 mod unsupported;
-mod values;
+pub(crate) mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

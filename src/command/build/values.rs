@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use engine::ImageName;
 use graph::ExtraHost;
 use oci::{Platform, Reference};
 
@@ -13,7 +14,7 @@ const EPOCH_SECONDS_MAX: i64 = 253_402_300_799;
 
 /// `NAME=value` of `--build-arg`; `NAME` alone takes the value from the environment, and gives
 /// nothing when there is none, as docker has it.
-pub(super) fn build_argument(
+pub(crate) fn build_argument(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<(String, String)>, ProgramError> {
@@ -28,7 +29,7 @@ pub(super) fn build_argument(
 }
 
 /// `key=value` of `--label`; `key` alone is an empty label, as docker has it.
-pub(super) fn label(text: &str) -> Result<(String, String), ProgramError> {
+pub(crate) fn label(text: &str) -> Result<(String, String), ProgramError> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() {
         return Err(form("--label", text, "key=value"));
@@ -37,7 +38,7 @@ pub(super) fn label(text: &str) -> Result<(String, String), ProgramError> {
 }
 
 /// `[manifest:]key=value` of `--annotation`.
-pub(super) fn annotation(text: &str) -> Result<(String, String), ProgramError> {
+pub(crate) fn annotation(text: &str) -> Result<(String, String), ProgramError> {
     let Some((key, value)) = text.split_once('=') else {
         return Err(form("--annotation", text, "key=value"));
     };
@@ -71,7 +72,7 @@ fn is_kinds(prefix: &str) -> bool {
 }
 
 /// `name:ip` or `name=ip` of `--add-host`.
-pub(super) fn extra_host(text: &str) -> Result<ExtraHost, ProgramError> {
+pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, ProgramError> {
     let expected = "name:address, with an IPv4 or IPv6 address";
     let Some((name, address)) = text.split_once(['=', ':']) else {
         return Err(form("--add-host", text, expected));
@@ -111,8 +112,21 @@ pub(crate) fn tag(flag: &str, text: &str) -> Result<Reference, ProgramError> {
     Ok(reference)
 }
 
+/// The image that `kiln push` is asked for.
+pub(crate) fn image_name(text: &str) -> Result<ImageName, ProgramError> {
+    if text.starts_with("sha256:") || text.starts_with("sha512:") {
+        return text
+            .parse()
+            .map(ImageName::Digest)
+            .map_err(|error: oci::DigestError| ProgramError::input(error.to_string()));
+    }
+    text.parse()
+        .map(ImageName::Reference)
+        .map_err(|error: oci::ReferenceError| ProgramError::input(error.to_string()))
+}
+
 /// The one platform of `--platform`, or that of this machine.
-pub(super) fn platform(values: &[String]) -> Result<Platform, ProgramError> {
+pub(crate) fn platform(values: &[String]) -> Result<Platform, ProgramError> {
     let mut names = values
         .iter()
         .flat_map(|value| value.split(','))
@@ -138,7 +152,7 @@ pub(super) fn platform(values: &[String]) -> Result<Platform, ProgramError> {
 }
 
 /// `SOURCE_DATE_EPOCH`: seconds since 1970.
-pub(super) fn epoch_seconds(text: &str) -> Result<i64, ProgramError> {
+pub(crate) fn epoch_seconds(text: &str) -> Result<i64, ProgramError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<i64>() {
         Ok(seconds) if digits && seconds <= EPOCH_SECONDS_MAX => Ok(seconds),
@@ -262,5 +276,10 @@ mod tests {
         let digest = Digest::of(b"");
         check(tag("--tag", &format!("x@{digest}")), "cannot have a digest");
         check(tag("--tag", "UPPER"), "--tag UPPER");
+        check(
+            image_name(digest.as_str()).map(|name| matches!(name, ImageName::Digest(_))),
+            "true",
+        );
+        check(image_name("sha256:12"), "lower-case hex digits");
     }
 }

@@ -12,7 +12,7 @@ use store::dir::{Dir, FileKind, Stat, xattrs};
 use store::layer::{ContentHash, EntryPath, Metadata};
 use store::stat_cache::StatCache;
 
-use super::files::{Files, FilesError, LinkGroup, Node, NodeKind};
+use super::files::{Files, FilesError, LinkGroup, Named, Node, NodeKind};
 
 /// An open build context.
 pub(crate) struct Context {
@@ -209,7 +209,7 @@ impl Files for Context {
         )
     }
 
-    fn list(&self, path: &EntryPath) -> Result<Vec<(Box<[u8]>, Node)>, FilesError> {
+    fn list(&self, path: &EntryPath) -> Result<Vec<Named>, FilesError> {
         let failed = |source| FilesError::Read {
             path: path.clone(),
             source,

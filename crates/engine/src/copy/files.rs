@@ -86,6 +86,9 @@ pub(crate) enum FilesError {
     Path(#[from] store::layer::PathError),
 }
 
+/// A node and its name in its directory.
+pub(crate) type Named = (Box<[u8]>, Node);
+
 /// A source of files.
 pub(crate) trait Files {
     /// What stands at `path`; a link in the last place is not followed, and
@@ -101,7 +104,7 @@ pub(crate) trait Files {
     /// # Errors
     ///
     /// When the directory cannot be read.
-    fn list(&self, directory: &EntryPath) -> Result<Vec<(Box<[u8]>, Node)>, FilesError>;
+    fn list(&self, directory: &EntryPath) -> Result<Vec<Named>, FilesError>;
 
     /// SHA-256 of a regular file.
     ///

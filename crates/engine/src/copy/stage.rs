@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use store::layer::{ContentHash, EntryKind, EntryPath, Node as TreeNode, Tree};
 
-use super::files::{Files, FilesError, LinkGroup, Node, NodeKind};
+use super::files::{Files, FilesError, LinkGroup, Named, Node, NodeKind};
 
 /// A tree to copy from.
 pub(crate) struct StageFiles {
@@ -83,7 +83,7 @@ impl Files for StageFiles {
         Ok(self.tree.lookup(path).map(node))
     }
 
-    fn list(&self, directory: &EntryPath) -> Result<Vec<(Box<[u8]>, Node)>, FilesError> {
+    fn list(&self, directory: &EntryPath) -> Result<Vec<Named>, FilesError> {
         let Some(found) = self.tree.lookup(directory) else {
             return Ok(Vec::new());
         };

@@ -1,0 +1,85 @@
+//! `kiln push`: an image of the store goes to a registry.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use engine::{ImageName, PushRequest};
+
+use super::build::values;
+use super::print_product;
+use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
+use crate::error::ProgramError;
+use crate::ports;
+use crate::render::Presentation;
+use crate::settings::Settings;
+
+/// Send an image of the store to a registry
+///
+/// The digest of the image is printed to stdout.
+#[derive(Args, Debug)]
+pub(crate) struct PushArguments {
+    /// Image: a name that `kiln build --tag` gave, or a digest
+    #[arg(value_name = "NAME|DIGEST")]
+    image: String,
+
+    /// Names in registries to push to [default: the name of the image]
+    #[arg(value_name = "DESTINATION")]
+    destinations: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) progress: ProgressOptions,
+
+    #[command(flatten)]
+    pub(crate) store: StoreOption,
+
+    #[command(flatten)]
+    pub(crate) registry: RegistryOptions,
+}
+
+/// Pushes.
+pub(super) fn run(
+    arguments: &PushArguments,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<ExitCode, ProgramError> {
+    let request = arguments.request()?;
+    let report = ports::serve(settings, presentation, settings.processors, async |ports| {
+        engine::push(&request, ports).await
+    })?;
+    presentation.conclude_push(&report);
+    print_product(&format!("{}\n", report.manifest.digest))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl PushArguments {
+    fn request(&self) -> Result<PushRequest, ProgramError> {
+        if self.progress.contradicts_itself() {
+            return Err(ProgramError::input(
+                "--quiet and --progress contradict each other",
+            ));
+        }
+        let image = values::image_name(&self.image)?;
+        let mut destinations = Vec::new();
+        for text in &self.destinations {
+            let destination = values::tag("DESTINATION", text)?;
+            if !destinations.contains(&destination) {
+                destinations.push(destination);
+            }
+        }
+        match (&image, destinations.is_empty()) {
+            (ImageName::Reference(name), true) if name.digest().is_none() => {
+                destinations.push(name.clone());
+            }
+            (_, true) => {
+                return Err(ProgramError::input(
+                    "an image that is given by digest needs a DESTINATION to be pushed to",
+                ));
+            }
+            (_, false) => {}
+        }
+        Ok(PushRequest {
+            image,
+            destinations,
+        })
+    }
+}
