@@ -6,52 +6,30 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dockerfile::{Diagnostic, Parse};
-use graph::{
-    BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepId, StepKind,
-};
+use graph::{BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepKind};
 use oci::{Digest, Reference, Repository};
-use store::Store;
 use store::layer::LayerOptions;
 
 use crate::assemble::{Image, assemble, rfc3339};
-use crate::copy::place::PlaceError;
-use crate::copy::select::SelectError;
 use crate::drive::{Drive, DriveError};
-use crate::error::{BuildError, FailedStep};
-use crate::event::{Event, Reporter};
+use crate::error::BuildError;
+use crate::event::Event;
+use crate::explain::{failed_step, unpinned};
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
-use crate::interrupt::Interrupt;
 use crate::layers::Layers;
 use crate::output::StepOutput;
-use crate::pin::{PinError, Pins};
+use crate::pin::Pins;
+use crate::ports::Ports;
 use crate::provenance;
 use crate::report::{BuildReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output};
-use crate::run::RunError;
 use crate::source::{Text, open_context, read_dockerfile};
-use crate::steps::{StepError, Unselected, Workshop};
+use crate::steps::Workshop;
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
 const CACHE_FORMAT: u32 = 1;
-
-/// What a build works with.
-#[derive(Clone)]
-pub struct Ports {
-    /// All local state.
-    pub store: Store,
-    /// All registries.
-    pub client: registry::Client,
-    /// Hears what happens.
-    pub reporter: Arc<dyn Reporter>,
-    /// The user's wish to stop.
-    pub interrupt: Interrupt,
-    /// What RUN sees as `/etc/resolv.conf`.
-    pub resolv_conf: Vec<u8>,
-    /// Where programs such as `podman` are looked for, as in `PATH`.
-    pub program_path: std::ffi::OsString,
-}
 
 /// Builds an image and brings it where it is to go.
 ///
@@ -141,47 +119,6 @@ async fn pin(
             Pinned::More(more) => stages = more,
         }
     }
-}
-
-/// A base image that cannot be had is a mistake in the Dockerfile when the
-/// registry says that it does not exist.
-fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> BuildError {
-    let (input, hint) = match &error {
-        PinError::Registry { source, .. } => (
-            matches!(source.kind(), registry::ErrorKind::NotFound),
-            source.advice(),
-        ),
-        PinError::Platform { .. } => (true, Some("choose one of those with --platform".to_owned())),
-        PinError::Depth { .. }
-        | PinError::Document { .. }
-        | PinError::Config { .. }
-        | PinError::LayerCount { .. }
-        | PinError::Disk(_)
-        | PinError::Blob(_) => (false, None),
-    };
-    let message = error.to_string();
-    let source = match error {
-        PinError::Registry { source, .. } => Some(source.into()),
-        PinError::Document { source, .. } => Some(source.into()),
-        PinError::Config { source, .. } => Some(source.into()),
-        PinError::Platform { .. }
-        | PinError::Depth { .. }
-        | PinError::LayerCount { .. }
-        | PinError::Disk(_)
-        | PinError::Blob(_) => None,
-    };
-    BuildError::Step(Box::new(FailedStep {
-        name: text.name.clone(),
-        text: text.text.clone(),
-        span: Some(span),
-        title: message.clone(),
-        message,
-        hint,
-        command: None,
-        output_tail: Vec::new(),
-        input,
-        source,
-    }))
 }
 
 fn lower(
@@ -387,115 +324,4 @@ fn report(
         outputs: exported.outputs,
         duration: began.elapsed(),
     }
-}
-
-/// Adds to an error of a step where it stands and what the user can do.
-fn failed_step(error: StepError, id: StepId, graph: &graph::BuildGraph, text: &Text) -> FailedStep {
-    let step = graph.step(id);
-    let mut failed = FailedStep {
-        name: text.name.clone(),
-        text: text.text.clone(),
-        span: Some(step.span),
-        title: step.title.clone(),
-        message: error.to_string(),
-        hint: None,
-        command: match &step.kind {
-            StepKind::Run(run) => Some(run.command_shown.clone()),
-            StepKind::Scratch | StepKind::Base(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
-                None
-            }
-        },
-        output_tail: Vec::new(),
-        input: false,
-        source: None,
-    };
-    match error {
-        StepError::Select(unselected) => {
-            let Unselected {
-                source,
-                span,
-                excluded,
-                near,
-            } = *unselected;
-            failed.span = Some(span);
-            failed.input = !matches!(source, SelectError::Files(_));
-            failed.hint = match (&source, excluded) {
-                (_, Some(excluded)) => Some(format!(
-                    "it exists, but line {} of {} excludes it: `{}`",
-                    excluded.line, excluded.file, excluded.pattern
-                )),
-                (SelectError::NotFound { pattern }, None) => nearest(pattern, &near),
-                (SelectError::Pattern { .. } | SelectError::Files(_), None) => None,
-            };
-        }
-        StepError::Place(error) => failed.input = !matches!(error, PlaceError::Path(_)),
-        StepError::NoContext { span } => {
-            failed.span = Some(span);
-            failed.input = true;
-        }
-        StepError::User(_) => {
-            failed.input = true;
-            failed.hint =
-                Some("add the user in a RUN before this line, or use its number".to_owned());
-        }
-        StepError::Run(RunError::User(_)) => failed.input = true,
-        StepError::Run(error) => {
-            failed.output_tail = error.tail().to_vec();
-            failed.source = source_of(error);
-        }
-        other => failed.source = source_of(other),
-    }
-    failed
-}
-
-/// The cause of an error whose own text is shown already.
-fn source_of(
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Option<Box<dyn std::error::Error + Send + Sync>> {
-    let mut causes = Vec::new();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        causes.push(cause.to_string());
-        at = cause.source();
-    }
-    Chain::of(causes)
-}
-
-/// Causes as texts, each the source of the one before.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
-struct Chain {
-    text: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl Chain {
-    fn of(causes: Vec<String>) -> Option<Box<dyn std::error::Error + Send + Sync>> {
-        let mut chain: Option<Box<dyn std::error::Error + Send + Sync>> = None;
-        for text in causes.into_iter().rev() {
-            // A transparent error repeats its cause's text.
-            if chain
-                .as_ref()
-                .is_some_and(|cause| cause.to_string() == text)
-            {
-                continue;
-            }
-            chain = Some(Box::new(Chain {
-                text,
-                source: chain,
-            }));
-        }
-        chain
-    }
-}
-
-/// A name that may have been meant.
-fn nearest(pattern: &str, names: &[String]) -> Option<String> {
-    let wanted = pattern.rsplit('/').next().unwrap_or(pattern);
-    let best = dockerfile::suggest::nearest(wanted, names.iter().map(String::as_str))?;
-    let directory = pattern
-        .rsplit_once('/')
-        .map(|(directory, _)| format!("{directory}/"))
-        .unwrap_or_default();
-    Some(format!("did you mean `{directory}{best}`?"))
 }

@@ -11,11 +11,13 @@ mod copy;
 mod drive;
 mod error;
 mod event;
+mod explain;
 mod export;
 mod interrupt;
 mod layers;
 mod output;
 mod pin;
+mod ports;
 mod provenance;
 mod push;
 mod report;
@@ -25,10 +27,11 @@ mod source;
 mod steps;
 mod users;
 
-pub use build::{Ports, build};
+pub use build::build;
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;
+pub use ports::Ports;
 pub use push::{ImageName, PushReport, PushRequest, push};
 pub use report::{BuildReport, OutputReport, StepReport, Traffic};
 pub use request::{

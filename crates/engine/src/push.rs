@@ -11,11 +11,11 @@ use oci::{
 use store::blob::BlobError;
 
 use crate::assemble::Image;
-use crate::build::Ports;
 use crate::error::BuildError;
 use crate::export::registry::Uploads;
 use crate::export::unpublished;
 use crate::output::{LayerRef, StepOutput};
+use crate::ports::Ports;
 use crate::provenance;
 use crate::report::{OutputReport, Traffic};
 

@@ -16,9 +16,9 @@ use tokio::sync::{Mutex, OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use crate::auth::{Account, Challenge, Credential, Found, Scope, Token, TokenAnswer, challenges};
-use crate::client::ClientOptions;
 use crate::endpoint::{Endpoint, approach};
 use crate::error::{Error, ErrorKind, Operation, RegistryMessage};
+use crate::options::ClientOptions;
 use crate::origin::Origin;
 use crate::retry::{Budget, Exhausted, is_transient, retry_after};
 use crate::transport::{Answer, Failure, Payload, Request, Transport};

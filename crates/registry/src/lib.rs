@@ -20,6 +20,7 @@ mod endpoint;
 mod error;
 mod exchange;
 mod manifest;
+mod options;
 mod origin;
 mod retry;
 mod settings;
@@ -32,9 +33,10 @@ pub use auth::{
     HelperError, Secret,
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
-pub use client::{Client, ClientOptions, ProxySettings, TrustSettings};
+pub use client::Client;
 pub use error::{Error, ErrorKind, Operation, RegistryMessage};
 pub use manifest::Selector;
+pub use options::{ClientOptions, ProxySettings, TrustSettings};
 pub use origin::{Origin, OriginError};
 pub use retry::Timing;
 pub use settings::{

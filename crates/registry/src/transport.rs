@@ -12,9 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::body::UploadBody;
-use crate::client::{ClientOptions, ProxySettings};
 use crate::endpoint::Approach;
 use crate::error::ErrorKind;
+use crate::options::{ClientOptions, ProxySettings};
 use crate::origin::Origin;
 use crate::retry::Timing;
 use crate::settings::{CertificateError, HostCertificates, find_directory, read_certificates};

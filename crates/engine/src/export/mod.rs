@@ -21,11 +21,11 @@ use oci::{Digest, MediaType, Reference};
 use store::{DiskError, Store};
 
 use crate::assemble::Image;
-use crate::build::Ports;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::interrupt::Interrupt;
 use crate::layers::Layers;
+use crate::ports::Ports;
 use crate::report::{OutputReport, Traffic};
 use crate::request::{BuildRequest, Destination, Output};
 use image_files::{ArchiveError, ImageFiles};

@@ -11,9 +11,9 @@ use store::Store;
 use store::blob::BlobError;
 
 use crate::assemble::Image;
-use crate::build::Ports;
 use crate::event::{Direction, Reporter};
 use crate::layers::{Layers, transfer};
+use crate::ports::Ports;
 
 /// Why a blob cannot be had.
 #[derive(Debug, thiserror::Error)]

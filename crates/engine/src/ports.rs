@@ -1,0 +1,25 @@
+//! The seams: everything outside itself that a build works with.
+
+use std::sync::Arc;
+
+use store::Store;
+
+use crate::event::Reporter;
+use crate::interrupt::Interrupt;
+
+/// What a build works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// All local state.
+    pub store: Store,
+    /// All registries.
+    pub client: registry::Client,
+    /// Hears what happens.
+    pub reporter: Arc<dyn Reporter>,
+    /// The user's wish to stop.
+    pub interrupt: Interrupt,
+    /// What RUN sees as `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// Where programs such as `podman` are looked for, as in `PATH`.
+    pub program_path: std::ffi::OsString,
+}
