@@ -233,6 +233,7 @@ impl BuildArguments {
             );
         }
         let mut graph = graph::Request::new(values::platform(&self.platform)?, Platform::host());
+        graph.platform_is_default = self.platform.is_empty();
         graph.target = self.target.clone();
         for argument in &self.build_args {
             let variable = |name: &str| settings.variable(name);

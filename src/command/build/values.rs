@@ -103,7 +103,12 @@ pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, ProgramError> {
 pub(crate) fn tag(flag: &str, text: &str) -> Result<Reference, ProgramError> {
     let reference: Reference = text
         .parse()
-        .map_err(|error| ProgramError::input(format!("{flag} {text}")).because(&error))?;
+        .map_err(|error| ProgramError::input(format!("{flag}: {error}")))?;
+    if text == "scratch" {
+        return Err(ProgramError::input(format!(
+            "{flag} scratch: this is the name of the empty image, which cannot be given to another"
+        )));
+    }
     if reference.digest().is_some() {
         return Err(ProgramError::input(format!(
             "{flag} {text}: a name for a new image cannot have a digest"
@@ -142,7 +147,7 @@ pub(crate) fn platform(values: &[String]) -> Result<Platform, ProgramError> {
     }
     let platform: Platform = first
         .parse()
-        .map_err(|error: oci::PlatformError| ProgramError::input(error.to_string()))?;
+        .map_err(|error: oci::PlatformError| ProgramError::input(format!("--platform: {error}")))?;
     if platform.os != "linux" {
         return Err(ProgramError::input(format!(
             "--platform {first}: kiln builds images for linux only"
