@@ -225,16 +225,17 @@ impl Dir {
     pub fn open_file(&self, path: &[u8]) -> io::Result<File> {
         // Opening a device can have effects, so what it is is asked before and
         // after: between the two only the tree's owner could have swapped it.
-        let regular = |file: &OwnedFd| -> io::Result<()> {
-            match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
-                FileType::RegularFile => Ok(()),
-                _ => Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "not a regular file",
-                )),
-            }
-        };
         regular(&self.resolve(path, OFlags::PATH | OFlags::CLOEXEC, BENEATH)?)?;
+        self.open_seen_file(path)
+    }
+
+    /// As [`Dir::open_file`], for a path that [`Dir::stat`] or whoever wrote it
+    /// has just called a regular file: asks only afterwards, at half the cost.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_seen_file(&self, path: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.resolve(path, flags, BENEATH)?;
         regular(&file)?;
@@ -820,6 +821,16 @@ impl From<OwnedFd> for Dir {
 impl From<Dir> for OwnedFd {
     fn from(dir: Dir) -> Self {
         dir.0
+    }
+}
+
+fn regular(file: &OwnedFd) -> io::Result<()> {
+    match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
+        FileType::RegularFile => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        )),
     }
 }
 

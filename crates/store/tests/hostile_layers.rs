@@ -610,7 +610,7 @@ fn a18_other_bytes_than_promised() {
                 bytes,
                 ScanOptions {
                     compression,
-                    expected_blob: &expected,
+                    expected_blob: Some(&expected),
                     expected_diff_id: diff_id,
                     limits: Limits::default(),
                     unpack: None,
@@ -655,7 +655,7 @@ fn a18_a_source_that_fails_is_not_a_bad_layer() {
             Fails(reads),
             ScanOptions {
                 compression: Compression::Gzip,
-                expected_blob: &expected,
+                expected_blob: Some(&expected),
                 expected_diff_id: None,
                 limits: Limits::default(),
                 unpack: None,

@@ -221,7 +221,15 @@ impl Capture {
             kind: EntryKind::Directory,
             metadata,
         };
-        let changed = lower.is_none_or(|lower| differs(&entry.metadata, lower.metadata()));
+        // A directory that was only copied up has the time that it had, which may be a later one
+        // than the layer would say.
+        let as_it_is = Metadata {
+            mtime: stat.mtime,
+            ..entry.metadata.clone()
+        };
+        let changed = lower
+            .map(Node::metadata)
+            .is_none_or(|lower| differs(&entry.metadata, lower) && differs(&as_it_is, lower));
         if changed {
             self.write_directories()?;
             self.writer.add(entry)?;
@@ -232,6 +240,9 @@ impl Capture {
         self.directory(&dir, &path, lower, opaque)?;
         if !changed && self.unwritten.len() == waiting {
             self.unwritten.pop();
+            // Without an entry, unpacking gives it the time that it has below.
+            let mtime = lower.map_or(stat.mtime, |lower| lower.metadata().mtime);
+            return self.set_time(parent, name, &path, stat, mtime);
         }
         self.clamp(parent, name, &path, stat)
     }
@@ -302,7 +313,17 @@ impl Capture {
         path: &EntryPath,
         stat: &Stat,
     ) -> Result<(), CaptureError> {
-        let mtime = stat.mtime.min(self.epoch);
+        self.set_time(dir, name, path, stat, stat.mtime.min(self.epoch))
+    }
+
+    fn set_time(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        path: &EntryPath,
+        stat: &Stat,
+        mtime: i64,
+    ) -> Result<(), CaptureError> {
         if mtime == stat.mtime && stat.mtime_nanoseconds == 0 {
             return Ok(());
         }

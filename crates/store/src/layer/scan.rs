@@ -32,8 +32,10 @@ const PARTS: usize = 4;
 pub struct ScanOptions<'a> {
     /// How the blob is compressed, from its media type.
     pub compression: Compression,
-    /// The blob: its digest and size are verified to the last byte.
-    pub expected_blob: &'a Descriptor,
+    /// The blob: its digest and size are verified to the last byte. `None` where
+    /// the input verifies itself, and ends without an error only when it was
+    /// right: hashing twice would cost a tenth of the whole scan.
+    pub expected_blob: Option<&'a Descriptor>,
     /// The diff id that the image's config promises, where one does.
     pub expected_diff_id: Option<&'a DiffId>,
     /// Bounds.
@@ -405,39 +407,40 @@ impl BufRead for Parts {
     }
 }
 
-/// The blob, hashed and counted as it is read.
+/// The blob, hashed and counted as it is read where its input does not do that.
 struct Verified<R> {
     input: R,
-    hasher: Hasher,
-    count: u64,
-    expected: Descriptor,
+    check: Option<Check>,
     /// The source's own failure, which decoders would wrap beyond recognition.
     failed: Option<io::Error>,
 }
 
-impl<R: Read> Verified<R> {
-    fn new(input: R, expected: &Descriptor) -> Self {
+/// What is known of a blob so far, and what it should come to.
+struct Check {
+    hasher: Hasher,
+    count: u64,
+    expected: Descriptor,
+}
+
+impl Check {
+    fn new(expected: &Descriptor) -> Self {
         Self {
-            input,
             hasher: Hasher::new(expected.digest.algorithm()),
             count: 0,
             expected: expected.clone(),
-            failed: None,
         }
     }
 
-    /// Reads what a decoder left over, and says whether it all was the blob.
-    fn finish(&mut self) -> Result<(), ScanError> {
-        let mut rest = vec![0; 64 * 1024];
-        while self.failed.is_none() && self.count <= self.expected.size {
-            // Errors end the loop by its conditions, or were a signal.
-            if let Ok(0) = self.read(&mut rest) {
-                break;
-            }
-        }
-        if let Some(error) = self.failed.take() {
-            return Err(ScanError::Read(error));
-        }
+    fn is_too_long(&self) -> bool {
+        self.count > self.expected.size
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+    }
+
+    fn finish(&self) -> Result<(), ScanError> {
         if self.count != self.expected.size {
             return Err(ScanError::Size {
                 expected: self.expected.size,
@@ -455,15 +458,45 @@ impl<R: Read> Verified<R> {
     }
 }
 
+impl<R: Read> Verified<R> {
+    fn new(input: R, expected: Option<&Descriptor>) -> Self {
+        Self {
+            input,
+            check: expected.map(Check::new),
+            failed: None,
+        }
+    }
+
+    fn is_too_long(&self) -> bool {
+        self.check.as_ref().is_some_and(Check::is_too_long)
+    }
+
+    /// Reads what a decoder left over, and says whether it all was the blob.
+    fn finish(&mut self) -> Result<(), ScanError> {
+        let mut rest = vec![0; 64 * 1024];
+        while self.failed.is_none() && !self.is_too_long() {
+            // Errors end the loop by its conditions, or were a signal.
+            if let Ok(0) = self.read(&mut rest) {
+                break;
+            }
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(ScanError::Read(error));
+        }
+        self.check.as_ref().map_or(Ok(()), Check::finish)
+    }
+}
+
 impl<R: Read> Read for Verified<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.count > self.expected.size {
+        if self.is_too_long() {
             return Err(io::Error::other("more bytes than the descriptor says"));
         }
         match self.input.read(buffer) {
             Ok(count) => {
-                self.hasher.update(&buffer[..count]);
-                self.count += count as u64;
+                if let Some(check) = &mut self.check {
+                    check.update(&buffer[..count]);
+                }
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),

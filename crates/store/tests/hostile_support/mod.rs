@@ -301,7 +301,7 @@ pub(crate) fn scan_bytes(
         blob,
         ScanOptions {
             compression,
-            expected_blob: &expected,
+            expected_blob: Some(&expected),
             expected_diff_id: None,
             limits,
             unpack,

@@ -320,3 +320,29 @@ fn a_socket_is_left_out_but_still_hides() {
         &["w /s"],
     );
 }
+
+#[test]
+fn a_directory_that_was_only_copied_up_is_no_change_even_of_a_later_time() {
+    let directory = directory();
+    let root = directory.path();
+    let store = open(root);
+    let set_time = |path: &Path, seconds: u64| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    };
+    let time = |path: &Path| rustix::fs::stat(path).unwrap().st_mtime;
+    for (name, seconds) in [("lower", 5_000), ("upper", 5_000), ("touched", 7_000)] {
+        fs::create_dir_all(root.join(name).join("etc")).unwrap();
+        set_time(&root.join(name).join("etc"), seconds);
+    }
+    let base = as_layer(&store, &root.join("lower"), &Tree::empty(), 10_000);
+    let lower = Tree::stack(std::slice::from_ref(&base.index));
+
+    let upper = as_layer(&store, &root.join("upper"), &lower, EPOCH);
+    assert_eq!(upper.index.entries.len(), 0);
+    assert_eq!(time(&root.join("upper/etc")), 5_000);
+
+    let touched = as_layer(&store, &root.join("touched"), &lower, EPOCH);
+    assert_eq!(touched.index.entries.len(), 1);
+    assert_eq!(time(&root.join("touched/etc")), EPOCH);
+}
