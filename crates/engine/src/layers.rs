@@ -327,7 +327,8 @@ impl Pass {
         })
     }
 
-    /// May be called again: each time into a directory of its own.
+    /// `input` verifies that it is the blob. May be called again: each time
+    /// into a directory of its own.
     fn read(
         &self,
         input: &mut (impl std::io::Read + Send),
@@ -352,7 +353,8 @@ impl Pass {
         });
         let options = ScanOptions {
             compression: self.compression,
-            expected_blob: &self.blob,
+            // Both readers verify: the store's and the registry's.
+            expected_blob: None,
             expected_diff_id: Some(&self.diff_id),
             limits: Limits::default(),
             unpack,
