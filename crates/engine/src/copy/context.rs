@@ -69,9 +69,9 @@ impl Context {
             .save()
     }
 
-    /// Opens a regular file of the context.
+    /// Opens what was found to be a regular file of the context.
     pub(crate) fn open_file(&self, path: &EntryPath) -> io::Result<std::fs::File> {
-        self.root.open_file(path.as_bytes())
+        self.root.open_seen_file(path.as_bytes())
     }
 
     /// Why a path that was not found is not there, if it is there but ignored.
@@ -151,7 +151,7 @@ impl Context {
         // Layers hold no attribute but this one, and it means something for programs only:
         // asking every file would cost more than all the rest of the walk.
         if stat.kind == FileKind::File && stat.mode & 0o111 != 0 {
-            let file = directory.open_file(name).map_err(failed)?;
+            let file = directory.open_seen_file(name).map_err(failed)?;
             attributes = xattrs(&file).map_err(failed)?;
             attributes.retain(|name, _| &**name == b"security.capability");
         }

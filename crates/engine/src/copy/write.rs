@@ -137,7 +137,7 @@ fn open(
             let directory = layers[layer]
                 .as_ref()
                 .expect("layers with needed content are open");
-            let file = directory.open_file(place.as_bytes()).map_err(failed)?;
+            let file = directory.open_seen_file(place.as_bytes()).map_err(failed)?;
             Ok((file, files.content(path, node)?))
         }
         OpenSource::Inline => unreachable!("inline texts are not read from a source"),
