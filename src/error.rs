@@ -113,7 +113,10 @@ impl From<BuildError> for ProgramError {
                 program_error
             }
             BuildError::Step(step) => {
-                let headline = format!("{}: {}", render::text::title(&step.title), step.message);
+                let headline = match step.title.as_str() {
+                    "" => step.message.clone(),
+                    title => format!("{}: {}", render::text::title(title), step.message),
+                };
                 let mut program_error = Self::new(kind, headline);
                 if let Some(source) = &step.source {
                     program_error = program_error.because(source.as_ref());

@@ -169,12 +169,12 @@ impl FlagSet {
         let Some(kind) = known.iter().copied().find(|kind| kind.name() == flag.name) else {
             let message = format!("{keyword} has no flag `--{}`", excerpt(&flag.name));
             let help = match nearest(&flag.name, known.iter().map(|kind| kind.name())) {
-                Some(name) => format!("did you mean --{name}?"),
+                Some(name) => format!("did you mean `--{name}`?"),
                 None if known.is_empty() => format!("{keyword} takes no flags"),
                 None => {
                     let names: Vec<String> = known
                         .iter()
-                        .map(|kind| format!("--{}", kind.name()))
+                        .map(|kind| format!("`--{}`", kind.name()))
                         .collect();
                     format!("{keyword} takes {}", names.join(", "))
                 }

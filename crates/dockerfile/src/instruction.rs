@@ -40,7 +40,7 @@ pub(crate) fn read_instruction(context: &mut Context<'_>, whole: Range<usize>) -
             "not an instruction",
         );
         unknown.help = nearest(word, Keyword::ALL.map(Keyword::name))
-            .map(|name| format!("did you mean {name}?"));
+            .map(|name| format!("did you mean `{name}`?"));
         return context.fail(unknown);
     };
     let keyword = Spanned::new(keyword, span);

@@ -158,6 +158,23 @@ impl<'t> Parser<'t> {
                 self.node(end, NodeKind::Invalid);
                 continue;
             }
+            if kind == DirectiveKind::Syntax && !is_known_frontend(&value.value) {
+                let message = format!(
+                    "this file is written for the frontend `{}`",
+                    excerpt(&value.value)
+                );
+                self.diagnostics.push(
+                    Diagnostic::error(
+                        value.span,
+                        message,
+                        "not a frontend that kiln stands in for",
+                    )
+                    .with_help(
+                        "frontend images are never run; for an ordinary Dockerfile, leave \
+                             this line out or write `docker/dockerfile:1`",
+                    ),
+                );
+            }
             if kind == DirectiveKind::Escape {
                 if after_shebang {
                     let message = "the escape directive has no effect after a `#!` line";
@@ -500,6 +517,21 @@ fn directive(text: &str, span: Span) -> Option<(DirectiveKind, Spanned<String>)>
             ),
         )
     })
+}
+
+/// Whether a frontend is one whose language is read here. An empty value asks for none, as in
+/// BuildKit; what follows the name are options for it.
+fn is_known_frontend(value: &str) -> bool {
+    let Some(image) = value.split_whitespace().next() else {
+        return true;
+    };
+    let name = image.split('@').next().unwrap_or(image);
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    };
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
 /// The frontend that a file in another syntax asks for.

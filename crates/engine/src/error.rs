@@ -27,7 +27,7 @@ pub enum BuildError {
         diagnostics: Vec<Diagnostic>,
     },
     /// A step failed.
-    #[error("{}", .0.title)]
+    #[error("{}", .0.message)]
     Step(Box<FailedStep>),
     /// Something else that the user gave is wrong.
     #[error("{message}")]
@@ -64,7 +64,7 @@ pub struct FailedStep {
     /// Where the instruction stands; `None` when it came from an ONBUILD of a
     /// base image.
     pub span: Option<Span>,
-    /// Such as `[build 2/5] RUN make`.
+    /// Such as `[build 2/5] RUN make`; empty when the message says what was being done.
     pub title: String,
     /// What went wrong: `the command exited with code 2`, or what COPY missed.
     pub message: String,

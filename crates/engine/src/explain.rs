@@ -3,13 +3,15 @@
 
 use graph::{StepId, StepKind};
 
-use crate::copy::place::PlaceError;
+use crate::copy::place::{PlaceError, clamp};
 use crate::copy::select::SelectError;
 use crate::error::{BuildError, FailedStep};
+use crate::layers::LayerError;
 use crate::pin::PinError;
 use crate::run::RunError;
 use crate::source::Text;
 use crate::steps::{StepError, Unselected};
+use crate::users::UserError;
 
 /// A base image that cannot be had is a mistake in the Dockerfile when the
 /// registry says that it does not exist.
@@ -17,7 +19,7 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
     let (input, hint) = match &error {
         PinError::Registry { source, .. } => (
             matches!(source.kind(), registry::ErrorKind::NotFound),
-            source.advice(),
+            meant_stage(text, span).or_else(|| source.advice()),
         ),
         PinError::Platform { .. } => (true, Some("choose one of those with --platform".to_owned())),
         PinError::Depth { .. }
@@ -42,7 +44,8 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
         name: text.name.clone(),
         text: text.text.clone(),
         span: Some(span),
-        title: message.clone(),
+        // The message says what was being done; the title of a step would say it again.
+        title: String::new(),
         message,
         hint,
         command: None,
@@ -50,6 +53,23 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
         input,
         source,
     }))
+}
+
+/// A stage that may have been meant by the name of an image that cannot be had.
+fn meant_stage(text: &Text, span: dockerfile::Span) -> Option<String> {
+    let written = text.text.get(span.start..span.end)?;
+    let tree = dockerfile::parse(&text.text).tree;
+    let instructions = tree.instructions.iter();
+    let names = instructions.filter_map(|instruction| match &instruction.kind {
+        dockerfile::InstructionKind::From(from) if instruction.span.start < span.start => {
+            from.name.as_ref().map(|name| name.value.as_str())
+        }
+        _ => None,
+    });
+    let name = dockerfile::suggest::nearest(written, names)?;
+    Some(format!(
+        "no stage has this name, so it is taken for an image; did you mean the stage `{name}`?"
+    ))
 }
 
 /// Adds to an error of a step where it stands and what the user can do.
@@ -82,17 +102,26 @@ pub(crate) fn failed_step(
             let Unselected {
                 source,
                 span,
+                from_context,
                 excluded,
                 near,
             } = *unselected;
             failed.span = Some(span);
+            let written = text.text.get(span.start..span.end).unwrap_or_default();
+            if let SelectError::NotFound { pattern } = &source
+                && clamp(written) == *pattern
+            {
+                failed.message = format!("`{written}` was not found");
+            }
             failed.input = !matches!(source, SelectError::Files(_));
             failed.hint = match (&source, excluded) {
                 (_, Some(excluded)) => Some(format!(
                     "it exists, but line {} of {} excludes it: `{}`",
                     excluded.line, excluded.file, excluded.pattern
                 )),
-                (SelectError::NotFound { pattern }, None) => nearest(pattern, &near),
+                (SelectError::NotFound { pattern }, None) => {
+                    not_found(pattern, written, from_context, &near)
+                }
                 (SelectError::Pattern { .. } | SelectError::Files(_), None) => None,
             };
         }
@@ -101,17 +130,36 @@ pub(crate) fn failed_step(
             failed.span = Some(span);
             failed.input = true;
         }
-        StepError::User(_) => {
+        StepError::User(error) | StepError::Run(RunError::User(error)) => {
             failed.input = true;
-            failed.hint =
-                Some("add the user in a RUN before this line, or use its number".to_owned());
+            failed.hint = match error {
+                UserError::UnknownUser(_) => {
+                    Some("add the user in a RUN before this line, or use its number".to_owned())
+                }
+                UserError::UnknownGroup(_) => {
+                    Some("add the group in a RUN before this line, or use its number".to_owned())
+                }
+                UserError::TooLarge(_) => None,
+            };
         }
-        StepError::Run(RunError::User(_)) => failed.input = true,
+        StepError::Run(error) if lacks_shell(&error) => {
+            failed.hint = Some(
+                "the image has no shell: name a program in JSON form, as in \
+                 `RUN [\"program\", \"argument\"]`, or use a base that has one"
+                    .to_owned(),
+            );
+            failed.source = source_of(error);
+        }
         StepError::Run(error) => {
             failed.output_tail = error.tail().to_vec();
             failed.source = source_of(error);
         }
-        other => failed.source = source_of(other),
+        other => {
+            if let StepError::Layer(LayerError::Scan { digest, .. }) = &other {
+                failed.hint = damaged_base(graph, digest);
+            }
+            failed.source = source_of(other);
+        }
     }
     failed
 }
@@ -155,6 +203,47 @@ impl Chain {
         }
         chain
     }
+}
+
+/// Whose layer it is that cannot be used.
+fn damaged_base(graph: &graph::BuildGraph, digest: &oci::Digest) -> Option<String> {
+    let base = graph.steps().iter().find_map(|step| match &step.kind {
+        StepKind::Base(base) => {
+            let mut blobs = base.layers.iter().map(|layer| &layer.blob.digest);
+            blobs.any(|blob| blob == digest).then_some(base)
+        }
+        StepKind::Scratch | StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => None,
+    })?;
+    Some(format!(
+        "the layer belongs to the image {}, which is damaged or made to do harm: use another",
+        base.reference.familiar()
+    ))
+}
+
+/// Whether the shell of the shell form is what could not be found.
+fn lacks_shell(error: &RunError) -> bool {
+    let RunError::Sandbox { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source,
+        sandbox::RunError::Exec(sandbox::ExecFailure::NotFound { program }) if program == "/bin/sh"
+    )
+}
+
+/// What to do about a source that is not there.
+fn not_found(pattern: &str, written: &str, from_context: bool, near: &[String]) -> Option<String> {
+    if from_context && written.split('/').any(|name| name == "..") {
+        return Some(
+            "`..` ends at the top of the context: nothing outside of it can be copied".to_owned(),
+        );
+    }
+    nearest(pattern, near).or_else(|| {
+        from_context.then(|| {
+            "sources begin at the context, which is the directory that `kiln build` was given"
+                .to_owned()
+        })
+    })
 }
 
 /// A name that may have been meant.

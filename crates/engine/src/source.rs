@@ -63,15 +63,34 @@ pub(crate) fn read_dockerfile(
             (name, bytes, Some(path))
         }
     };
-    let text = String::from_utf8(bytes).map_err(|error| BuildError::Input {
-        message: format!(
-            "{name} is not UTF-8 text: byte {}",
-            error.utf8_error().valid_up_to()
-        ),
-        hint: Some("a Dockerfile is a text; is this the right file?".to_owned()),
-        source: None,
-    })?;
+    let text = as_text(&name, bytes)?;
     Ok(Text { name, text, path })
+}
+
+/// What is no text is said to be none, instead of word by word why its bytes are no instructions.
+fn as_text(name: &str, bytes: Vec<u8>) -> Result<String, BuildError> {
+    let not_text = |before: &[u8], what: &str| {
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n');
+        let column = before.len() - start.map_or(0, |newline| newline + 1) + 1;
+        BuildError::Input {
+            message: format!("{name}:{line}:{column}: this is not a text: {what}"),
+            hint: Some("a Dockerfile is a text in UTF-8; is this the right file?".to_owned()),
+            source: None,
+        }
+    };
+    // What is too large is cut off anywhere; the parser says that it is too large.
+    if bytes.len() <= dockerfile::TEXT_BYTES_MAX
+        && let Some(position) = bytes.iter().position(|byte| *byte == 0)
+    {
+        return Err(not_text(&bytes[..position], "a byte is zero"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let position = error.utf8_error().valid_up_to();
+        let byte = error.as_bytes()[position];
+        let what = format!("the byte 0x{byte:02x} is not UTF-8");
+        not_text(&error.as_bytes()[..position], &what)
+    })
 }
 
 fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
@@ -79,7 +98,11 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
 
     let file = fs::File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        let what = match file.metadata()?.is_dir() {
+            true => "it is a directory",
+            false => "it is not a regular file",
+        };
+        return Err(io::Error::other(what));
     }
     let mut bytes = Vec::new();
     // One more than is allowed, so that too much is seen as that by the parser.

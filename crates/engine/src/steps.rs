@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::place::{PlaceError, Placer, refuse_several};
-use crate::copy::select::{Match, SelectError, Selection, select};
+use crate::copy::select::{Match, SelectError, Selection, near, select};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, write};
 use crate::copy::{files, files::NodeKind};
@@ -74,6 +74,8 @@ pub(crate) enum StepError {
 pub(crate) struct Unselected {
     pub source: SelectError,
     pub span: Span,
+    /// It was looked for in the build context, not in an image.
+    pub from_context: bool,
     /// It exists, but an ignore file keeps it out.
     pub excluded: Option<Exclusion>,
     /// What else is in its directory.
@@ -117,13 +119,14 @@ impl Workshop {
         let excluded = context.and_then(|context| context.exclusion(pattern));
         let near = match (&source, &excluded) {
             (SelectError::NotFound { .. }, None) => context
-                .map(|context| context.near(pattern))
+                .map(|context| near(context, pattern))
                 .unwrap_or_default(),
             _ => Vec::new(),
         };
         StepError::Select(Box::new(Unselected {
             source,
             span,
+            from_context: true,
             excluded,
             near,
         }))
@@ -146,8 +149,8 @@ impl Workshop {
             {
                 let tree = self.layers.tree(&outputs[step].stack, false).await?;
                 let source = StageFiles::new(tree);
-                let matches =
-                    select(&source, pattern).map_err(|source| self.unfound(source, *span))?;
+                let matches = select(&source, pattern)
+                    .map_err(|error| unfound(error, *span, &source, pattern))?;
                 let fingerprint = Selection { matches }
                     .fingerprint(&source)
                     .map_err(|error| StepError::Write(error.into()))?;
@@ -155,15 +158,6 @@ impl Workshop {
             }
         }
         Ok(hash.finish())
-    }
-
-    fn unfound(&self, source: SelectError, span: Span) -> StepError {
-        StepError::Select(Box::new(Unselected {
-            source,
-            span,
-            excluded: None,
-            near: Vec::new(),
-        }))
     }
 
     /// COPY and ADD. `soon`: something will run on the parent.
@@ -196,8 +190,8 @@ impl Workshop {
                     let stack = &outputs[step].stack;
                     let tree = self.layers.tree(stack, false).await?;
                     let files = StageFiles::new(Arc::clone(&tree));
-                    selection.matches =
-                        select(&files, pattern).map_err(|source| self.unfound(source, *span))?;
+                    selection.matches = select(&files, pattern)
+                        .map_err(|source| unfound(source, *span, &files, pattern))?;
                     let layers = self
                         .open_layers(stack, &tree, &files, &selection.matches)
                         .await?;
@@ -390,6 +384,20 @@ impl Workshop {
         });
         Ok(rung)
     }
+}
+
+fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -> StepError {
+    let near = match &source {
+        SelectError::NotFound { .. } => near(files, pattern),
+        SelectError::Pattern { .. } | SelectError::Files(_) => Vec::new(),
+    };
+    StepError::Select(Box::new(Unselected {
+        source,
+        span,
+        from_context: false,
+        excluded: None,
+        near,
+    }))
 }
 
 fn database(tree: &Tree) -> UserDatabase<'_> {

@@ -639,7 +639,12 @@ fn find_target(stages: &[SourceStage], wanted: &str) -> Result<usize, Diagnostic
         let help = if names.is_empty() {
             "no stage has a name: write `FROM image AS name`".to_owned()
         } else {
-            format!("the stages with a name are {}", names.join(", "))
+            let all: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let near = dockerfile::suggest::nearest(wanted, names.iter().map(String::as_str));
+            match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the stages with a name are {}", all.join(", ")),
+            }
         };
         let span = stages.last().map(|stage| stage.span).unwrap_or_default();
         let message = format!("there is no stage `{wanted}` to build");

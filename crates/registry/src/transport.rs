@@ -357,7 +357,7 @@ impl Failure {
             return Self {
                 kind: ErrorKind::Tls,
                 what: Some(what),
-                source: Some(Box::new(error)),
+                source: None,
                 hint,
             };
         }
@@ -373,9 +373,28 @@ impl Failure {
         Self {
             kind: ErrorKind::Unreachable,
             what: what.map(str::to_owned),
-            source: Some(Box::new(error)),
+            source: Some(Box::new(RootCause::of(&error))),
             hint: None,
         }
+    }
+}
+
+/// The innermost of the causes. The ones above it name the parts of the HTTP client that they went
+/// through, which says nothing to anybody who looks for a registry.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct RootCause {
+    text: String,
+}
+
+impl RootCause {
+    fn of(error: &reqwest::Error) -> Self {
+        let mut innermost: &dyn std::error::Error = error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        let text = innermost.to_string();
+        Self { text }
     }
 }
 

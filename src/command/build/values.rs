@@ -103,7 +103,7 @@ pub(crate) fn extra_host(text: &str) -> Result<ExtraHost, ProgramError> {
 pub(crate) fn tag(flag: &str, text: &str) -> Result<Reference, ProgramError> {
     let reference: Reference = text
         .parse()
-        .map_err(|error| ProgramError::input(format!("{flag}: {error}")))?;
+        .map_err(|error: oci::ReferenceError| ProgramError::input(format!("{flag}: {error}")))?;
     if text == "scratch" {
         return Err(ProgramError::input(format!(
             "{flag} scratch: this is the name of the empty image, which cannot be given to another"

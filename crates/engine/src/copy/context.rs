@@ -93,19 +93,6 @@ impl Context {
         })
     }
 
-    /// Names in the directory of `pattern` that somebody may have meant.
-    pub(crate) fn near(&self, pattern: &str) -> Vec<String> {
-        let Ok(path) = EntryPath::parse(super::place::clamp(pattern).as_bytes()) else {
-            return Vec::new();
-        };
-        let parent = path.parent().unwrap_or_else(EntryPath::root);
-        let names = self.list(&parent).unwrap_or_default();
-        names
-            .into_iter()
-            .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
-            .collect()
-    }
-
     fn node(
         &self,
         directory: &Dir,

@@ -98,11 +98,30 @@ pub(crate) enum PlaceError {
         target: EntryPath,
     },
     /// Links in the image that lead in a circle.
-    #[error("the destination {0} leads through too many symbolic links")]
+    #[error("the destination `{0}` leads through too many symbolic links")]
     Loop(String),
+    /// A file of the image where the destination needs a directory.
+    #[error("the destination `{destination}` goes through `{file}`, which is a file")]
+    ThroughFile {
+        /// As written, expanded.
+        destination: String,
+        /// The file, links resolved.
+        file: EntryPath,
+    },
     /// Not a path.
     #[error(transparent)]
     Path(#[from] store::layer::PathError),
+}
+
+fn unresolved(destination: &str, error: store::layer::ResolveError) -> PlaceError {
+    match error {
+        store::layer::ResolveError::Links(_) => PlaceError::Loop(destination.to_owned()),
+        store::layer::ResolveError::NotDirectory { path: _, at } => PlaceError::ThroughFile {
+            destination: destination.to_owned(),
+            file: at,
+        },
+        store::layer::ResolveError::Path(error) => PlaceError::Path(error),
+    }
 }
 
 /// Hard links that name hard links, in an archive.
@@ -150,7 +169,7 @@ impl<'a> Placer<'a> {
         let resolved = self
             .lower
             .resolve(path.as_bytes(), Follow::All)
-            .map_err(|_| PlaceError::Loop(path.to_owned()))?;
+            .map_err(|source| unresolved(path, source))?;
         let is_directory = resolved
             .found()
             .is_some_and(|node| matches!(self.lower.node(node).kind(), EntryKind::Directory));
@@ -233,7 +252,7 @@ impl<'a> Placer<'a> {
                 let resolved = self
                     .lower
                     .resolve(parent.as_bytes(), Follow::All)
-                    .map_err(|_| PlaceError::Loop(wanted.to_string()))?;
+                    .map_err(|source| unresolved(&wanted.to_string(), source))?;
                 resolved.full_path()?.join(wanted.name())?
             }
             _ => wanted,

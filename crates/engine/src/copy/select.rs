@@ -98,6 +98,23 @@ pub(crate) fn select(source: &dyn Files, pattern: &str) -> Result<Vec<Match>, Se
     Ok(matches)
 }
 
+/// Names in the directory of `pattern`: what somebody may have meant who wrote one that is not
+/// there.
+pub(crate) fn near(source: &dyn Files, pattern: &str) -> Vec<String> {
+    let Ok(path) = EntryPath::parse(super::place::clamp(pattern).as_bytes()) else {
+        return Vec::new();
+    };
+    let parent = path.parent().unwrap_or_else(EntryPath::root);
+    let Ok(Some((real, _))) = files::follow(source, &parent) else {
+        return Vec::new();
+    };
+    let names = source.list(&real).unwrap_or_default();
+    names
+        .into_iter()
+        .map(|(name, _)| String::from_utf8_lossy(&name).into_owned())
+        .collect()
+}
+
 /// Matches the remaining components below `directory`, each against one level
 /// (spec row C10: `*` never crosses `/`).
 fn expand(

@@ -26,27 +26,21 @@ impl StageFiles {
 }
 
 fn node(found: TreeNode<'_>) -> Node {
-    let kind = match found.kind() {
+    // A hard link is what it names, which need not be a file.
+    let content = found.content().unwrap_or(found);
+    let kind = match content.kind() {
         EntryKind::Directory => NodeKind::Directory,
         EntryKind::File { size, .. } => NodeKind::File {
             size: *size,
-            link: group(found),
+            link: group(content),
             stamp: None,
         },
-        EntryKind::HardLink { .. } => {
-            match found.content().map(|content| (content, content.kind())) {
-                Some((content, EntryKind::File { size, .. })) => NodeKind::File {
-                    size: *size,
-                    link: group(content),
-                    stamp: None,
-                },
-                _ => NodeKind::File {
-                    size: 0,
-                    link: None,
-                    stamp: None,
-                },
-            }
-        }
+        // One that names nothing: its content cannot be read, which is when that is said.
+        EntryKind::HardLink { .. } => NodeKind::File {
+            size: 0,
+            link: None,
+            stamp: None,
+        },
         EntryKind::Symlink { target } => NodeKind::Symlink(target.clone()),
         EntryKind::CharacterDevice { major, minor } => NodeKind::CharacterDevice {
             major: *major,

@@ -88,6 +88,10 @@ pub(crate) fn write(
         path: path.to_owned(),
         source,
     };
+    if path.exists() && !path.is_dir() {
+        let source = io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory");
+        return Err(unusable(source));
+    }
     fs::create_dir_all(path).map_err(unusable)?;
     let root = Dir::open(path).map_err(unusable)?;
     let index = merge(&root, files.index(), &path.join(INDEX_FILE))?;
