@@ -4,7 +4,7 @@
 //! A base layer's compressed bytes are never kept: they are read once, while
 //! they come in, into an index and, if asked, into a directory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +25,10 @@ use crate::output::LayerRef;
 
 /// Layers fetched at once.
 const FETCHES_MAX: usize = 3;
+/// Trees kept to grow the next ones from: one for each of the stages that
+/// usually run at once. A tree of 100,000 entries has some ten megabytes, and a
+/// build has one for every step.
+const TREES_MAX: usize = 4;
 
 /// Gives out what is known of layers, and finds out what is not.
 pub(crate) struct Layers {
@@ -36,7 +40,8 @@ pub(crate) struct Layers {
     origins: HashMap<Digest, Repository>,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
-    trees: Mutex<HashMap<Option<ChainId>, Arc<Tree>>>,
+    /// The latest trees, the oldest first.
+    trees: Mutex<VecDeque<Arc<Tree>>>,
     /// Layers that were unpacked before their stack was known, and depend on it.
     unsettled: Mutex<HashMap<DiffId, PathBuf>>,
 }
@@ -99,27 +104,50 @@ impl Layers {
         stack: &[LayerRef],
         soon: bool,
     ) -> Result<Arc<Tree>, LayerError> {
-        let diff_ids: Vec<DiffId> = stack.iter().map(|layer| layer.diff_id.clone()).collect();
-        let chain = ChainId::of(&diff_ids);
-        if let Some(tree) = self
-            .trees
-            .lock()
-            .expect("no panics under this lock")
-            .get(&chain)
+        let lower = self.tree_below(stack);
+        let known = lower.as_ref().map_or(0, |tree| tree.layers().len());
+        if let Some(tree) = &lower
+            && known == stack.len()
         {
             return Ok(Arc::clone(tree));
         }
-        let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack.to_vec())
+        let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack[known..].to_vec())
             .map(|layer| async move { self.index(&layer, soon).await })
             .buffered(FETCHES_MAX)
             .try_collect()
             .await?;
-        let tree = Arc::new(Tree::stack(&indexes));
-        self.trees
-            .lock()
-            .expect("no panics under this lock")
-            .insert(chain, Arc::clone(&tree));
+        let tree = Arc::new(match lower {
+            Some(lower) => lower.with_layers(&indexes),
+            None => Tree::stack(&indexes),
+        });
+        let mut trees = self.trees.lock().expect("no panics under this lock");
+        trees.push_back(Arc::clone(&tree));
+        if trees.len() > TREES_MAX {
+            trees.pop_front();
+        }
         Ok(tree)
+    }
+
+    /// Of the trees at hand, the one with the most of a stack's lower layers and
+    /// nothing else.
+    fn tree_below(&self, stack: &[LayerRef]) -> Option<Arc<Tree>> {
+        let is_below = |tree: &Tree| {
+            let layers = tree.layers();
+            layers.len() <= stack.len()
+                && layers
+                    .iter()
+                    .zip(stack)
+                    .all(|(index, layer)| index.diff_id == layer.diff_id)
+        };
+        let mut trees = self.trees.lock().expect("no panics under this lock");
+        let (position, _) = trees
+            .iter()
+            .enumerate()
+            .filter(|(_, tree)| is_below(tree))
+            .max_by_key(|(_, tree)| tree.layers().len())?;
+        let tree = trees.remove(position).expect("it was just found");
+        trees.push_back(Arc::clone(&tree));
+        Some(tree)
     }
 
     /// The directories of a stack for overlayfs, bottom first.

@@ -265,19 +265,27 @@ fn a11_whiteouts_of_nothing_that_can_be() {
 }
 
 /// What is visible of `layers`, in the order of a walk; and the same when each
-/// was read with its lower ones known and unpacked.
+/// was read with its lower ones known and unpacked, and wherever the stack is
+/// cut and grown again.
 fn visible(layers: &[Vec<u8>]) -> Vec<String> {
+    let paths = |tree: &Tree| -> Vec<String> {
+        let root = tree.root().id();
+        tree.walk(root)
+            .map(|node| node.path().to_string())
+            .collect()
+    };
     let mut stack = Tree::empty();
     for layer in layers {
         let cage = Cage::new();
         let known = Arc::new(cage.unpack(layer, Some(&stack)).unwrap());
         stack = stack.with_layer(known);
     }
-    let root = stack.root().id();
-    stack
-        .walk(root)
-        .map(|node| node.path().to_string())
-        .collect()
+    for cut in 0..=layers.len() {
+        let (lower, upper) = stack.layers().split_at(cut);
+        let grown = Tree::stack(lower).with_layers(upper);
+        assert_eq!(paths(&grown), paths(&stack), "cut at {cut}");
+    }
+    paths(&stack)
 }
 
 #[test]

@@ -151,15 +151,26 @@ impl Tree {
 
     /// Of several layers, the lowest first.
     pub fn stack(layers: &[Arc<LayerIndex>]) -> Self {
-        layers.iter().fold(Self::empty(), |tree, layer| {
-            Merge::of_index(tree, layer.clone())
-        })
+        Self::empty().under(layers)
     }
 
     /// With one more layer on top.
     #[must_use]
     pub fn with_layer(&self, layer: Arc<LayerIndex>) -> Self {
         Merge::of_index(self.clone(), layer)
+    }
+
+    /// With several more layers on top, the lowest first: the same as a
+    /// [`Tree::stack`] of all of them, without merging again what is below.
+    #[must_use]
+    pub fn with_layers(&self, layers: &[Arc<LayerIndex>]) -> Self {
+        self.clone().under(layers)
+    }
+
+    fn under(self, layers: &[Arc<LayerIndex>]) -> Self {
+        layers
+            .iter()
+            .fold(self, |tree, layer| Merge::of_index(tree, layer.clone()))
     }
 
     /// The layers, the lowest first.
