@@ -35,10 +35,11 @@ pub fn child_main_if_requested() {
 pub(crate) fn start_supervisor(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<(Child, Channel)> {
     let (ours, theirs) = Channel::pair()?;
     let program = read_only_self()?;
+    // No working directory is set here, but by the supervisor: with one, a static program would
+    // be forked, and copying the page tables of a large one takes longer than all the rest.
     let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .arg0(SUPERVISOR)
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::from(theirs.into_descriptor()))
         .stdout(Stdio::from(stdout))
         .stderr(Stdio::from(stderr))

@@ -57,6 +57,7 @@ fn begin() -> io::Result<Channel> {
     // Started from a descriptor, it would be listed under that number.
     set_name(c"kiln-sandbox")?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    chdir("/")?;
     let channel = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let nothing = openat(
         CWD,
