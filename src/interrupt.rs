@@ -2,11 +2,16 @@
 //! program at once. Whatever is left then is swept by the next run.
 
 use std::io;
+use std::time::Duration;
 
 use engine::Interrupt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::EXIT_INTERRUPTED;
+
+/// Signals so soon after the first are the same one: who signals a whole group (`timeout`, a CI
+/// agent) reaches this process and the one outside of its user namespace, which passes it on.
+const ECHO: Duration = Duration::from_millis(250);
 
 /// Listens from now on, on a thread of its own. Signals that whoever started this program had
 /// ignored (`nohup`, a shell's background jobs) stay ignored.
@@ -14,6 +19,7 @@ pub(crate) fn listen(interrupt: Interrupt) -> io::Result<()> {
     let ignored = ignored_signals();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
+        .enable_time()
         .build()?;
     let guard = runtime.enter();
     let register = |kind: SignalKind| -> io::Result<Option<Signal>> {
@@ -29,16 +35,22 @@ pub(crate) fn listen(interrupt: Interrupt) -> io::Result<()> {
     let mut hangup = register(SignalKind::hangup())?;
     drop(guard);
     let listen = async move {
-        for first in [true, false] {
+        let mut next = async || {
             tokio::select! {
                 () = received(&mut keyboard) => {}
                 () = received(&mut terminate) => {}
                 () = received(&mut hangup) => {}
             }
-            if first {
-                interrupt.trigger();
+        };
+        next().await;
+        interrupt.trigger();
+        let echoes = async {
+            loop {
+                next().await;
             }
-        }
+        };
+        let _: Result<(), _> = tokio::time::timeout(ECHO, echoes).await;
+        next().await;
         std::process::exit(i32::from(EXIT_INTERRUPTED));
     };
     std::thread::Builder::new()
