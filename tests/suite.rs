@@ -3,7 +3,12 @@
 //! One module for each promise. `tidy::every_test_file_is_declared` fails when
 //! a file in this directory is missing here.
 
+mod again;
 mod cli;
+mod ending;
 mod errors;
 mod layering;
+mod run;
+mod site;
+mod stress;
 mod tidy;
