@@ -103,8 +103,9 @@ fn limit(limits: &Limits) -> Result<(), Failure> {
         )
         .doing(|| format!("limit {what}"))
     };
-    // No core dumps: the host's core_pattern may be a program that runs as the host's root.
-    set(Resource::Core, 0, "core dumps")?;
+    // No core dumps: the host's core_pattern may be a program that runs as the host's root. For
+    // such a program the limit 0 does not count, and 1 is the word for "none" (core(5)).
+    set(Resource::Core, 1, "core dumps")?;
     set(Resource::Nofile, limits.open_files_max, "open files")?;
     if let Some(processes) = limits.processes_max {
         set(Resource::Nproc, processes, "processes")?;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, mkdirat, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -33,8 +33,26 @@ const PROC_MASKED: [&str; 10] = [
 /// Parts of `/proc` that may be looked at but not changed.
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
-/// Parts of `/sys` that are covered.
-const SYS_MASKED: [&str; 3] = ["firmware", "fs/bpf", "devices/virtual/powercap"];
+/// Parts of `/sys` that are covered: what tells about the machine, and the file systems that the
+/// host mounts there, which come along where the visible `/sys` is shown.
+const SYS_MASKED: [&str; 10] = [
+    "devices/virtual/powercap",
+    "firmware",
+    "fs/bpf",
+    "fs/fuse/connections",
+    "fs/pstore",
+    "fs/selinux",
+    "kernel/config",
+    "kernel/debug",
+    "kernel/security",
+    "kernel/tracing",
+];
+
+/// Where control groups are, below `/sys`.
+const CONTROL_GROUPS: &str = "fs/cgroup";
+
+/// `CGROUP2_SUPER_MAGIC` of the kernel.
+const CGROUP2_SUPER_MAGIC: i128 = 0x6367_7270;
 
 /// `/dev/shm` of a Docker container, which programs have come to expect.
 const SHARED_MEMORY_SIZE: &str = "64m";
@@ -162,7 +180,23 @@ fn mount_sys(network: Network, masks: &Masks<'_>, targets: &mut Targets) -> Resu
             .cover(sys.as_fd(), name)
             .doing(|| format!("cover /sys/{name}"))?;
     }
-    Ok(())
+    mount_control_groups(sys.as_fd(), masks).doing(|| "cover /sys/fs/cgroup".to_owned())
+}
+
+/// Shows the process its own control group and none of the host's (CVE-2023-25809): programs read
+/// their limits there. That takes version 2; the directory is empty with version 1.
+fn mount_control_groups(sys: BorrowedFd<'_>, masks: &Masks<'_>) -> io::Result<()> {
+    let visible = match open_beneath(sys, Path::new(CONTROL_GROUPS)) {
+        Ok(visible) => visible,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if i128::from(fstatfs(&visible)?.f_type) == CGROUP2_SUPER_MAGIC
+        && let Ok(own) = new_file_system("cgroup2", &[], DATA_ONLY | READ_ONLY)
+    {
+        return attach(&own, visible.as_fd());
+    }
+    masks.cover(sys, CONTROL_GROUPS)
 }
 
 fn mount_dev(sources: &Sources, targets: &mut Targets) -> Result<(), Failure> {

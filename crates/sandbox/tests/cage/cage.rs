@@ -1,11 +1,12 @@
 //! A small root file system and the helper that runs processes in it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::yield_now;
 
 use sandbox::{IdMapping, Limits, Mount, MountSource, Network, Process, Root, Security, UserIds};
 use serde::Deserialize;
@@ -163,14 +164,19 @@ impl Cage {
                 command.uid(self.ids.0).gid(self.ids.1);
             }
         }
-        let mut child = command
+        command
             .args(words)
             .env("REGISTRY_PASSWORD", "canary")
             .current_dir(self.directory.path())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the helper starts");
+            .stdout(Stdio::piped());
+        let mut child = loop {
+            match command.spawn() {
+                // Another test forked while the copy was being written, and has not got to exec.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => yield_now(),
+                started => break started.expect("the helper starts"),
+            }
+        };
         let description = serde_json::to_vec(&self.process).expect("plain data");
         let mut stdin = child.stdin.take().expect("piped");
         // A helper that reads nothing closes it early.

@@ -40,7 +40,13 @@ fn identity_and_privileges() {
             "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status",
             "NoNewPrivs:\t0\nSeccomp:\t2\n",
         ),
-        ("umask; ulimit -c", "0022\n0\n"),
+        ("umask", "0022\n"),
+        // One byte: the kernel takes that for "no dump at all", also where the host's core_pattern
+        // is a program, for which a limit of zero does not count (core(5)).
+        (
+            "grep '^Max core' /proc/self/limits | tr -s ' '",
+            "Max core file size 1 1 bytes \n",
+        ),
         // Session and controlling terminal, fields 6 and 7 of stat.
         ("cut -d' ' -f6,7 /proc/$$/stat", "2 0\n"),
         ("echo $$; ls -d /proc/[0-9]* | wc -l", "2\n4\n"),
@@ -131,6 +137,27 @@ fn kernel_interfaces_are_out_of_reach() {
             "/dev\n/proc\n/sys\n",
         ),
     ]);
+}
+
+/// Other processes' groups, other programs' traces: whatever the host has mounted in `/sys`.
+#[test]
+fn what_is_mounted_in_sys_does_not_show() {
+    for network in [Network::None, Network::Host] {
+        for_each_caller(|mut cage| {
+            cage.process.network = network;
+            let script = "ls -d /sys/fs/cgroup/*/ 2>/dev/null; \
+                          ls -A /sys/fs/pstore /sys/fs/selinux /sys/kernel/debug \
+                          /sys/kernel/security /sys/kernel/tracing /sys/kernel/config 2>/dev/null \
+                          | grep -v : | grep .; \
+                          mkdir /sys/fs/cgroup/x 2>/dev/null && echo made; true";
+            assert_eq!(
+                cage.sh(script).success(),
+                "",
+                "{:?} {network:?}",
+                cage.caller
+            );
+        });
+    }
 }
 
 #[test]
