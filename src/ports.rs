@@ -19,6 +19,10 @@ const RESOLV_CONF_BYTES_MAX: u64 = 64 * 1024;
 /// Opens the store.
 pub(crate) fn open_store(settings: &Settings) -> Result<Store, ProgramError> {
     let path = settings.store()?;
+    if path.exists() && !path.is_dir() {
+        let message = format!("the store {} is not a directory", path.display());
+        return Err(ProgramError::input(message).hint(ANOTHER_STORE));
+    }
     Store::open(path).map_err(|error| match &error {
         StoreError::Open { .. }
         | StoreError::Foreign { .. }
@@ -27,9 +31,13 @@ pub(crate) fn open_store(settings: &Settings) -> Result<Store, ProgramError> {
         StoreError::Busy { .. } | StoreError::Disk(_) => {
             ProgramError::failed(format!("could not open the store {}", path.display()))
                 .because(&error)
+                .hint(ANOTHER_STORE)
         }
     })
 }
+
+/// What to do about a store that cannot be used.
+const ANOTHER_STORE: &str = "name a directory of your own with `--store` or `KILN_STORE`";
 
 /// Makes a client for registries. Nothing is asked yet.
 fn registry_client(

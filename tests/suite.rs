@@ -7,6 +7,8 @@ mod again;
 mod cli;
 mod ending;
 mod errors;
+mod faults;
+mod hostile;
 mod layering;
 mod run;
 mod site;

@@ -3,8 +3,10 @@
 
 use graph::{StepId, StepKind};
 
+use crate::copy::files::FilesError;
 use crate::copy::place::{PlaceError, clamp};
 use crate::copy::select::SelectError;
+use crate::copy::write::WriteError;
 use crate::error::{BuildError, FailedStep};
 use crate::layers::LayerError;
 use crate::pin::PinError;
@@ -21,7 +23,10 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
             matches!(source.kind(), registry::ErrorKind::NotFound),
             meant_stage(text, span).or_else(|| source.advice()),
         ),
-        PinError::Platform { .. } => (true, Some("choose one of those with --platform".to_owned())),
+        PinError::Platform { offered, .. } => (
+            true,
+            (!offered.is_empty()).then(|| "choose one of those with `--platform`".to_owned()),
+        ),
         PinError::Depth { .. }
         | PinError::Document { .. }
         | PinError::Config { .. }
@@ -113,7 +118,10 @@ pub(crate) fn failed_step(
             {
                 failed.message = format!("`{written}` was not found");
             }
-            failed.input = !matches!(source, SelectError::Files(_));
+            failed.input = !matches!(
+                source,
+                SelectError::Files(FilesError::Read { .. } | FilesError::Path(_))
+            );
             failed.hint = match (&source, excluded) {
                 (_, Some(excluded)) => Some(format!(
                     "it exists, but line {} of {} excludes it: `{}`",
@@ -154,9 +162,19 @@ pub(crate) fn failed_step(
             failed.output_tail = error.tail().to_vec();
             failed.source = source_of(error);
         }
+        StepError::Write(WriteError::Socket { .. }) => {
+            failed.input = true;
+            failed.hint = Some("leave it out, or exclude it in .dockerignore".to_owned());
+        }
         other => {
-            if let StepError::Layer(LayerError::Scan { digest, .. }) = &other {
-                failed.hint = damaged_base(graph, digest);
+            match &other {
+                StepError::Layer(LayerError::Scan { digest, .. }) => {
+                    failed.hint = damaged_base(graph, digest);
+                }
+                StepError::Layer(LayerError::Fetch { source, .. }) => {
+                    failed.hint = source.advice();
+                }
+                _ => {}
             }
             failed.source = source_of(other);
         }
@@ -237,6 +255,15 @@ fn not_found(pattern: &str, written: &str, from_context: bool, near: &[String]) 
         return Some(
             "`..` ends at the top of the context: nothing outside of it can be copied".to_owned(),
         );
+    }
+    // Whatever is there and was not found is a link that leads out, or nowhere.
+    let name = pattern.rsplit('/').next().unwrap_or(pattern);
+    if near.iter().any(|near| near == name) {
+        return Some(format!(
+            "`{written}` is a symbolic link, and what it names is not there; links are followed \
+             inside the {} only",
+            if from_context { "context" } else { "image" }
+        ));
     }
     nearest(pattern, near).or_else(|| {
         from_context.then(|| {

@@ -35,7 +35,10 @@ pub(crate) enum PinError {
         reference: Reference,
         source: registry::Error,
     },
-    #[error("{reference} is not available for {platform}: it offers {offered}")]
+    #[error(
+        "{reference} is not available for {platform}: it offers {}",
+        none_or(offered)
+    )]
     Platform {
         reference: Reference,
         platform: Platform,
@@ -238,10 +241,16 @@ fn relabelled(blob: &Descriptor) -> oci::MediaType {
     }
 }
 
-fn offered(platforms: &[&Platform]) -> String {
-    if platforms.is_empty() {
-        return "no platforms".to_owned();
+fn none_or(offered: &str) -> &str {
+    if offered.is_empty() {
+        "no platforms"
+    } else {
+        offered
     }
+}
+
+/// The platforms of an index as a list; empty when it has none.
+fn offered(platforms: &[&Platform]) -> String {
     platforms
         .iter()
         .map(ToString::to_string)

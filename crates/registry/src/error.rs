@@ -237,6 +237,9 @@ impl Error {
             return Some(hint.clone());
         }
         let advice = match &self.0.kind {
+            ErrorKind::NotFound if self.0.operation == Operation::PullBlob => {
+                "the registry has lost a part of this image: push the image again, or use another"
+            }
             ErrorKind::NotFound => {
                 "check the spelling of the repository and the tag; private repositories of an unknown account look like missing ones"
             }
@@ -263,11 +266,13 @@ impl Error {
                 "push again; if it stays, the storage of the registry loses content"
             }
             ErrorKind::Server => "look at the logs of the registry",
+            ErrorKind::Credentials => {
+                "install the helper or repair the entry that is named, or log in again"
+            }
             ErrorKind::Protocol
             | ErrorKind::Unsupported
             | ErrorKind::TooLarge
             | ErrorKind::Blocked
-            | ErrorKind::Credentials
             | ErrorKind::Refused
             | ErrorKind::Source => return None,
         };

@@ -795,10 +795,10 @@ pub(crate) fn given_up(error: Error, why: Exhausted, attempts: u32) -> Error {
     let error = error.attempts(attempts);
     match why {
         Exhausted::Attempts => error,
-        Exhausted::Pause(pause) => error.hint(format!(
-            "the registry asks for a pause of {} s, which is longer than kiln waits",
-            pause.as_secs()
-        )),
+        Exhausted::Pause(_) => error.hint(
+            "this pause is longer than kiln waits: try again later, log in for a higher limit, or \
+             configure a mirror",
+        ),
     }
 }
 

@@ -18,6 +18,7 @@ mod registry;
 pub mod tar;
 mod validate;
 
+pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
 pub use registry::{
     Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,

@@ -26,24 +26,10 @@ const UPLOADS_MAX: usize = 4;
 /// Why an image could not be published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublishError {
-    /// A blob could not be brought to a registry.
-    #[error("could not push {what} to {repository}")]
-    Blob {
-        /// Which blob.
-        what: String,
-        /// Where to.
-        repository: Repository,
-        /// Why.
-        source: registry::Error,
-    },
-    /// The manifest could not be stored, or its tag could not be set or read.
-    #[error("could not publish {reference}")]
-    Manifest {
-        /// Where to.
-        reference: Reference,
-        /// Why.
-        source: registry::Error,
-    },
+    /// A blob could not be brought to a registry, a manifest not be stored, or a tag not be set or
+    /// read: the error says which and where.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
     /// A layer is nowhere to be had.
     #[error("layer {0} is neither in the store nor in a registry that this image came from")]
     Lost(Digest),
@@ -148,14 +134,10 @@ impl Uploads {
         tags: &[Reference],
     ) -> Result<(Vec<OutputReport>, Traffic), PublishError> {
         let digest = image.manifest.digest().clone();
-        let failed = |reference: &Reference| {
-            let reference = reference.clone();
-            move |source| PublishError::Manifest { reference, source }
-        };
         let mut moving = Vec::new();
         let mut outputs = Vec::new();
         for tag in tags {
-            let current = self.client.tag_points_at(tag).await.map_err(failed(tag))?;
+            let current = self.client.tag_points_at(tag).await?;
             let unchanged = current.as_ref() == Some(&digest);
             if !unchanged {
                 moving.push(tag);
@@ -192,8 +174,7 @@ impl Uploads {
                     &MediaType::OciManifest,
                     image.manifest.bytes(),
                 )
-                .await
-                .map_err(failed(tag))?;
+                .await?;
         }
         for output in &outputs {
             if let OutputReport::Published {
@@ -220,7 +201,6 @@ impl Uploads {
         image: &Image,
     ) -> Result<(), PublishError> {
         let selector = Selector::Digest(image.manifest.digest().clone());
-        let reference = repository.at_digest(image.manifest.digest().clone());
         let bytes = image.manifest.bytes();
         let first = self
             .client
@@ -231,7 +211,7 @@ impl Uploads {
             Err(error) => error,
         };
         if !matches!(source.kind(), ErrorKind::BlobUnknown { .. }) {
-            return Err(PublishError::Manifest { reference, source });
+            return Err(source.into());
         }
         self.started.retain(|(known, _)| known != repository);
         for layer in &*image.output.stack {
@@ -248,7 +228,7 @@ impl Uploads {
             .push_manifest(repository, &selector, &MediaType::OciManifest, bytes)
             .await
             .map(|_| ())
-            .map_err(|source| PublishError::Manifest { reference, source })
+            .map_err(PublishError::from)
     }
 }
 
@@ -297,11 +277,7 @@ impl Upload {
         self.client
             .push_blob(&self.repository, &self.blob, &*source, &options)
             .await
-            .map_err(|source| PublishError::Blob {
-                what: format!("blob {}", self.blob.digest.short()),
-                repository: self.repository.clone(),
-                source,
-            })
+            .map_err(PublishError::from)
     }
 }
 
