@@ -328,7 +328,7 @@ fn documents_that_cannot_be_used() {
     put(&manifest, &document);
     bench.check("layer-of-unknown-type", &[]);
 
-    document["layers"][0] = layer.clone();
+    document["layers"][0] = layer;
     document["manifests"] = json!([]);
     put(&manifest, &document);
     bench.check("manifest-and-index-in-one", &[]);
@@ -357,7 +357,10 @@ fn stores_that_cannot_be_used() {
         std::os::unix::fs::chown(&foreign, Some(12345), None).expect("we are root");
         bench.check("store-of-somebody-else", &["--store", "foreign"]);
     } else {
-        eprintln!("skipped in part: only root can make a directory of somebody else");
+        #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+        {
+            eprintln!("skipped in part: only root can make a directory of somebody else");
+        }
     }
     bench.recovers();
 }
