@@ -264,9 +264,13 @@ fn processes(wanted: impl Fn(&str) -> bool) -> Vec<String> {
     found
 }
 
-/// One line for an entry: what it is, its attributes, and what is in it when that is short.
+/// One line for an entry: what it is, its time unless that is 0, its attributes, and what is in it
+/// when that is short.
 pub(crate) fn line(entry: &Entry) -> String {
     let mut line = entry.line().replace('\n', "\\n");
+    if entry.mtime != 0 {
+        line.push_str(&format!(" @{}", entry.mtime));
+    }
     for (name, value) in &entry.xattrs {
         let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
         line.push_str(&format!(" {}={value}", String::from_utf8_lossy(name)));
