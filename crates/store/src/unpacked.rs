@@ -3,6 +3,7 @@
 //! the same make two directories, and the record picks one.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -100,27 +101,36 @@ impl Unpacked {
             return Ok(path);
         }
         let mark = key.mark();
-        let name = format!("{}.{}", key.digest().hex(), self.process.fresh_name());
         let directory = self.files.root.join(&mark);
         let directory = directory.parent().unwrap_or(&self.files.root);
         make_directories(directory)?;
-        let path = directory.join(&name);
-        std::fs::rename(tree, &path).on("move into the store", tree)?;
+        let (name, path) = loop {
+            let name = format!("{}.{}", key.digest().hex(), self.process.fresh_name());
+            let path = directory.join(&name);
+            match std::fs::rename(tree, &path) {
+                // Of a process of our number that died before its record was
+                // written: in containers every process may have it.
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+                renamed => {
+                    break (
+                        name,
+                        renamed.on("move into the store", tree).map(|()| path)?,
+                    );
+                }
+            }
+        };
         self.files.put(mark, name.as_bytes());
         used.insert(key, path.clone());
         Ok(path)
     }
 
-    /// Forgets the directory of `key`; the directory goes to the trash.
-    ///
-    /// # Errors
-    ///
-    /// The disk's.
-    pub fn remove(&self, key: &UnpackedKey) -> Result<(), DiskError> {
+    /// Forgets the directory of `key`, because it is damaged: the next one that
+    /// is made takes its place. The directory itself stays until the store is
+    /// pruned, since it may be mounted right now, here or in another process.
+    pub fn remove(&self, key: &UnpackedKey) {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = used.remove(key).or_else(|| self.marked(key));
+        used.remove(key);
         self.files.remove(key.mark());
-        path.map_or(Ok(()), |path| self.trash.take(&path))
     }
 
     /// Forgets what is in memory, because the disk has changed.

@@ -120,8 +120,25 @@ fn an_unpacked_layer_is_seen_when_it_is_complete_and_the_first_one_wins() {
     one.flush().unwrap();
     assert!(two.unpacked().get(&key).is_some());
     assert_eq!(unpack(&two, "second"), "first");
-    two.unpacked().remove(&key).unwrap();
+    two.unpacked().remove(&key);
     assert_eq!(two.unpacked().get(&key), None);
+}
+
+/// In a container every process has the same number, so what one left behind has the very names
+/// that the next one is going to use.
+#[test]
+fn a_directory_that_was_left_is_in_nobodys_way() {
+    let directory = directory();
+    let key = UnpackedKey::Layer(DiffId(Digest::of(b"layer")));
+    for content in ["first", "second", "third"] {
+        let store = open(directory.path());
+        let scratch = store.scratch().unwrap();
+        let tree = scratch.directory().unwrap();
+        fs::write(tree.join("file"), content).unwrap();
+        let path = store.unpacked().adopt(&tree, key.clone()).unwrap();
+        assert_eq!(fs::read_to_string(path.join("file")).unwrap(), content);
+        store.unpacked().remove(&key);
+    }
 }
 
 #[test]
