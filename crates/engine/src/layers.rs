@@ -204,6 +204,20 @@ impl Layers {
         Ok(self.store.unpacked().adopt(&directory, key)?)
     }
 
+    /// Forgets the directories of one layer of a stack, whose files are not what
+    /// its index says: the next who asks gets a new one.
+    pub(crate) fn forget(&self, stack: &[LayerRef], position: usize) {
+        let diff_ids: Vec<DiffId> = stack[..=position]
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .collect();
+        let chain = ChainId::of(&diff_ids).expect("a stack up to a position has a layer");
+        let layer = UnpackedKey::Layer(stack[position].diff_id.clone());
+        for key in [UnpackedKey::Top(chain), layer] {
+            self.store.unpacked().remove(&key);
+        }
+    }
+
     /// A layer that was unpacked while it came in, fitted to its stack.
     fn settled(
         &self,

@@ -526,26 +526,53 @@ fn what_fails_leaves_what_was_there() {
     assert_eq!(bench.names(), ["a.tar", "b.tar"]);
 }
 
+/// Damages the copies of a file in a store's unpacked layers, and says how many there were.
+fn damage(bench: &Bench, name: &str, act: impl Fn(&Path)) -> usize {
+    let suffix = format!("*/{name}");
+    let find = [bench.store.path().to_str().unwrap(), "-path", &suffix];
+    let found = self::output("find", &find).unwrap_or_default();
+    found.lines().for_each(|path| act(Path::new(path)));
+    found.lines().count()
+}
+
 #[test]
-fn a_damaged_copy_in_the_store_is_not_exported() {
+fn a_damaged_copy_in_the_store_is_made_anew() {
     if !can_unpack() {
         return;
     }
-    let bench = Bench::new();
-    let output = || Output::Tar {
-        destination: bench.file("r.tar"),
-    };
-    bench.export(output());
-    let before = fs::read(bench.path("r.tar")).unwrap();
-    let find = [bench.store.path().to_str().unwrap(), "-path", "*/srv/owned"];
-    let Some(found) = self::output("find", &find) else {
-        return;
-    };
-    fs::write(found.trim(), "owneD").unwrap();
-    let failed = engine::ErrorKind::Failed;
-    check_error(&bench, output(), failed, "its copy in the store is damaged");
-    assert!(fs::read(bench.path("r.tar")).unwrap() == before);
-    assert_eq!(bench.names(), ["r.tar"]);
+    let flip = |path: &Path| fs::write(path, "owneD").unwrap();
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    for act in [&flip as &dyn Fn(&Path), &remove] {
+        let bench = Bench::new();
+        let output = || Output::Tar {
+            destination: bench.file("r.tar"),
+        };
+        bench.export(output());
+        let before = fs::read(bench.path("r.tar")).unwrap();
+        assert_eq!(damage(&bench, "srv/owned", act), 1);
+        bench.export(output());
+        assert!(fs::read(bench.path("r.tar")).unwrap() == before);
+
+        assert!(damage(&bench, "srv/owned", act) > 0);
+        let directory = bench.path("root");
+        bench.export(Output::Local {
+            directory: directory.clone(),
+        });
+        let owned = fs::read(directory.join("srv/owned")).unwrap();
+        assert_eq!(owned, b"owned");
+
+        damage(&bench, "srv/owned", |path| {
+            let _ = fs::write(path, "owneD");
+        });
+        let copy = "FROM scratch\nCOPY --from=BASE /srv/owned /a\n";
+        let directory = bench.path("copied");
+        let output = Output::Local {
+            directory: directory.clone(),
+        };
+        bench.run(&bench.request(copy, vec![output])).unwrap();
+        assert_eq!(fs::read(directory.join("a")).unwrap(), b"owned");
+        assert_eq!(bench.names(), ["copied", "r.tar", "root"]);
+    }
 }
 
 /// Programs that stand in for container engines.

@@ -44,6 +44,13 @@ pub(crate) enum WriteError {
     Read { path: EntryPath, source: io::Error },
     #[error("{path} changed while it was being copied: build again when it is at rest")]
     Changed { path: EntryPath },
+    #[error("{path} cannot be copied: its copy in the store is damaged")]
+    Damaged {
+        path: EntryPath,
+        /// The source's number, and the position of the layer in it.
+        number: usize,
+        layer: usize,
+    },
     #[error("{path} is a socket, which no layer can hold")]
     Socket { path: EntryPath },
 }
@@ -82,11 +89,18 @@ pub(crate) fn write(
                         path: from,
                         node,
                     } => {
-                        let (mut file, expected) = open(&sources[source], &from, &node)?;
-                        let written = writer.add_file(path, metadata, size, None, &mut file)?;
-                        if written != expected {
-                            return Err(WriteError::Changed { path: from });
-                        }
+                        let written = open(&sources[source], &from, &node).and_then(
+                            |(mut file, expected)| {
+                                let found =
+                                    writer.add_file(path, metadata, size, None, &mut file)?;
+                                if found == expected {
+                                    Ok(())
+                                } else {
+                                    Err(WriteError::Changed { path: from.clone() })
+                                }
+                            },
+                        );
+                        written.map_err(|error| blame(error, source, sources, from))?;
                     }
                 }
                 continue;
@@ -141,6 +155,32 @@ fn open(
             Ok((file, files.content(path, node)?))
         }
         OpenSource::Inline => unreachable!("inline texts are not read from a source"),
+    }
+}
+
+/// What changes in an unpacked layer, which nobody writes to, is damaged.
+fn blame(
+    error: WriteError,
+    number: usize,
+    sources: &[OpenSource<'_>],
+    path: EntryPath,
+) -> WriteError {
+    let OpenSource::Stage { files, .. } = &sources[number] else {
+        return error;
+    };
+    let is_damage = matches!(
+        error,
+        WriteError::Changed { .. }
+            | WriteError::Read { .. }
+            | WriteError::Layer(LayerError::Changed { .. } | LayerError::Read { .. })
+    );
+    match files.place_of_content(&path) {
+        Some((layer, _)) if is_damage => WriteError::Damaged {
+            path,
+            number,
+            layer,
+        },
+        Some(_) | None => error,
     }
 }
 

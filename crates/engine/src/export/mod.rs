@@ -201,15 +201,15 @@ impl Export<'_> {
 
     async fn root_tar(&self, destination: &Destination) -> Result<OutputReport, BuildError> {
         let (to, interrupt) = (destination.clone(), self.ports.interrupt.clone());
-        let write = async {
-            let root = self.root().await?;
-            blocking(move || {
-                let mut sink = Sink::open(&to, &interrupt)?;
-                tar::write(&root, &mut sink)?;
-                Ok(sink.finish()?)
-            })
-            .await
+        let repeated = match destination {
+            Destination::File(_) => true,
+            Destination::Stdout => false,
         };
+        let write = self.from_root(repeated, move |root| {
+            let mut sink = Sink::open(&to, &interrupt)?;
+            tar::write(root, &mut sink)?;
+            Ok(sink.finish()?)
+        });
         self.told(write.await, || unwritten(destination))?;
         Ok(at(destination))
     }
@@ -217,10 +217,7 @@ impl Export<'_> {
     async fn local(&self, directory: &Path) -> Result<OutputReport, BuildError> {
         let (to, interrupt): (PathBuf, Interrupt) =
             (directory.to_owned(), self.ports.interrupt.clone());
-        let write = async {
-            let root = self.root().await?;
-            blocking(move || Ok(local::write(&root, &to, &interrupt)?)).await
-        };
+        let write = self.from_root(true, move |root| Ok(local::write(root, &to, &interrupt)?));
         let left_out = self.told(write.await, || {
             format!("could not write the files to {}", directory.display())
         })?;
@@ -242,8 +239,30 @@ impl Export<'_> {
         })
     }
 
-    async fn root(&self) -> Result<RootFiles, Failure> {
-        Ok(RootFiles::open(self.layers, &self.image.output.stack).await?)
+    /// Writes the root file system. Layers whose copies in the store turn out to
+    /// be damaged are forgotten, and written from new copies where that can be
+    /// `repeated`.
+    async fn from_root<T: Send + 'static>(
+        &self,
+        repeated: bool,
+        write: impl Fn(&RootFiles) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        let stack = &self.image.output.stack;
+        let write = Arc::new(write);
+        for repeated in [repeated, false] {
+            let root = RootFiles::open(self.layers, stack).await?;
+            let damage = root.damage();
+            let write = Arc::clone(&write);
+            let written = blocking(move || write(&root)).await;
+            let damaged: Vec<usize> = damage.layers().collect();
+            for &layer in &damaged {
+                self.layers.forget(stack, layer);
+            }
+            if !repeated || damaged.is_empty() {
+                return written;
+            }
+        }
+        unreachable!("the second time is not repeated")
     }
 
     fn told<T>(

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use store::dir::Dir;
@@ -33,6 +34,25 @@ pub(crate) struct RootFiles {
     layers: Vec<Option<Dir>>,
     /// Files that have several names.
     linked: HashSet<NodeId>,
+    damage: Damage,
+}
+
+/// The layers whose directories turned out to be damaged, by position.
+#[derive(Clone, Debug)]
+pub(crate) struct Damage(Arc<[AtomicBool]>);
+
+impl Damage {
+    fn note(&self, layer: usize) {
+        self.0[layer].store(true, Ordering::Relaxed);
+    }
+
+    /// Their positions.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = usize> {
+        let damaged = |(position, found): (usize, &AtomicBool)| {
+            found.load(Ordering::Relaxed).then_some(position)
+        };
+        self.0.iter().enumerate().filter_map(damaged)
+    }
 }
 
 /// One name in the root file system.
@@ -64,7 +84,10 @@ pub(crate) enum RootKind<'r> {
 pub(crate) struct RootContent<'r> {
     directory: &'r Dir,
     path: EntryPath,
+    size: u64,
     hash: ContentHash,
+    layer: usize,
+    damage: &'r Damage,
 }
 
 impl RootFiles {
@@ -100,7 +123,13 @@ impl RootFiles {
             tree,
             layers: directories,
             linked,
+            damage: Damage(stack.iter().map(|_| AtomicBool::new(false)).collect()),
         })
+    }
+
+    /// What is found out about the directories while the files are read.
+    pub(crate) fn damage(&self) -> Damage {
+        self.damage.clone()
     }
 
     /// Everything but the root itself, a directory before what is in it.
@@ -139,15 +168,17 @@ impl RootFiles {
                 size,
                 content: hash,
             } => {
-                let directory = content
-                    .layer()
-                    .and_then(|layer| self.layers[layer].as_ref());
+                let layer = content.layer().expect("content is in a layer");
+                let directory = self.layers[layer].as_ref();
                 RootKind::File {
                     size: *size,
                     content: RootContent {
                         directory: directory.expect("layers with content are open"),
                         path: content.path(),
+                        size: *size,
                         hash: *hash,
+                        layer,
+                        damage: &self.damage,
                     },
                 }
             }
@@ -184,12 +215,18 @@ impl RootContent<'_> {
     pub(crate) fn open(&self) -> Result<impl Read + use<>, RootError> {
         let opened = self.directory.open_file(self.path.as_bytes());
         Ok(Checked {
-            file: opened.map_err(|source| RootError::Open {
-                path: self.path.clone(),
-                source,
+            file: opened.map_err(|source| {
+                self.damage.note(self.layer);
+                RootError::Open {
+                    path: self.path.clone(),
+                    source,
+                }
             })?,
+            left: self.size,
             hasher: Sha256::new(),
             hash: self.hash,
+            layer: self.layer,
+            damage: self.damage.clone(),
         })
     }
 }
@@ -197,23 +234,32 @@ impl RootContent<'_> {
 /// A file whose end is an error when its content has another hash.
 struct Checked {
     file: File,
+    left: u64,
     hasher: Sha256,
     hash: ContentHash,
+    layer: usize,
+    damage: Damage,
 }
 
 impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        if count == 0 && !buffer.is_empty() {
-            let found: [u8; 32] = self.hasher.clone().finalize().into();
-            if found != self.hash.0 {
-                return Err(io::Error::new(
+        let left = self.left.checked_sub(count as u64);
+        self.hasher.update(&buffer[..count]);
+        let at_end = count == 0 && !buffer.is_empty();
+        let matches = || <[u8; 32]>::from(self.hasher.clone().finalize()) == self.hash.0;
+        match left {
+            Some(left) if !at_end || matches() => {
+                self.left = left;
+                Ok(count)
+            }
+            Some(_) | None => {
+                self.damage.note(self.layer);
+                Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "its copy in the store is damaged",
-                ));
+                ))
             }
         }
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
     }
 }
