@@ -178,8 +178,43 @@ impl Workshop {
             .remove(&id);
         let mut selections = selections.unwrap_or_default();
         selections.resize_with(copy.sources.len(), Selection::default);
+        let copy = Arc::new(copy);
+        let mut healed = false;
+        loop {
+            let stages = self.open_stages(&copy, &mut selections, &outputs).await?;
+            let (workshop, graph) = (Arc::clone(&self), Arc::clone(&graph));
+            let (step, lower) = (Arc::clone(&copy), Arc::clone(&lower));
+            let (selected, copied) = tokio::task::spawn_blocking(move || {
+                let _graph = graph;
+                let copied = workshop.copy_blocking(&step, &lower, &selections, stages);
+                (selections, copied)
+            })
+            .await
+            .expect("copying does not panic");
+            selections = selected;
+            match (copied, healed) {
+                (Ok(layer), _) => return Ok(parent.with(layer_ref(&layer))),
+                // Forgotten now, and made anew by the second attempt.
+                (Err(StepError::Write(WriteError::Damaged { number, layer, .. })), false)
+                    if let CopySource::Step { step, .. } = &copy.sources[number] =>
+                {
+                    self.layers.forget(&outputs[step].stack, layer);
+                    healed = true;
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    /// Finds what a step copies from stages and images, and opens their layers.
+    async fn open_stages(
+        &self,
+        copy: &CopyStep,
+        selections: &mut [Selection],
+        outputs: &HashMap<StepId, StepOutput>,
+    ) -> Result<Vec<Option<(StageFiles, Vec<Option<Dir>>)>>, StepError> {
         let mut stages = Vec::new();
-        for (source, selection) in copy.sources.iter().zip(&mut selections) {
+        for (source, selection) in copy.sources.iter().zip(selections) {
             stages.push(match source {
                 CopySource::Context { .. } | CopySource::Inline(_) => None,
                 CopySource::Step {
@@ -199,14 +234,7 @@ impl Workshop {
                 }
             });
         }
-        let workshop = Arc::clone(&self);
-        let layer = tokio::task::spawn_blocking(move || {
-            let _graph = graph;
-            workshop.copy_blocking(&copy, &lower, &selections, stages)
-        })
-        .await
-        .expect("copying does not panic")?;
-        Ok(parent.with(layer_ref(&layer)))
+        Ok(stages)
     }
 
     /// Opens the directories of the layers that hold the content of files.
