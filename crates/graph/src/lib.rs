@@ -25,5 +25,5 @@ pub use solver::{Action, Output, Solver, SolverOptions, StepState};
 pub use stage::{NamedImage, Pinned, StageSet, stages};
 pub use step::{
     BuildGraph, Chmod, CopySource, CopyStep, InlineFile, Origin, RunStep, Step, StepId, StepKind,
-    Variable, WorkdirStep, has_wildcard,
+    Variable, WorkdirStep,
 };

@@ -210,7 +210,7 @@ pub enum CopySource {
     /// Files of the build context, which all belong to root (C1).
     Context {
         /// Relative and clean: no `.`, `..`, slash at either end (C12, C16); empty is the whole
-        /// context. Wildcards as in [`has_wildcard`].
+        /// context. Wildcards as in [`dockerfile::glob`].
         pattern: String,
         /// The word in the Dockerfile.
         span: Span,
@@ -234,22 +234,7 @@ pub struct WorkdirStep {
     /// Absolute and clean; never the root. What is missing of it is made 0755; what exists is not
     /// touched (R3).
     pub path: String,
-    /// Who owns what is made, as in [`RunStep::user`].
+    /// Who owns what is made, as `USER` wrote it; but a number without a group is its own group,
+    /// as in `--chown` (R3).
     pub user: String,
-}
-
-/// Whether a source is a pattern rather than a path, which decides whether it may match nothing
-/// (C11): an unescaped `*`, `?` or `[`, as in Go's `filepath.Match`.
-pub fn has_wildcard(pattern: &str) -> bool {
-    let mut characters = pattern.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\\' => {
-                characters.next();
-            }
-            '*' | '?' | '[' => return true,
-            _ => {}
-        }
-    }
-    false
 }

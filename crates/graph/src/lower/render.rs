@@ -14,7 +14,8 @@ pub(super) fn plain_list(words: &[String]) -> String {
     format!("[{}]", words.join(" "))
 }
 
-/// `{Test:[CMD true] Interval:30s …}`: the structure under Go's `%+v`.
+/// `&{["CMD" "true"] "30s" "0s" "0s" "0s" '\x03'}`: a pointer to the structure under Go's `%q`,
+/// which quotes durations as texts and the number of retries as a character.
 pub(super) fn healthcheck(check: &HealthcheckConfig) -> String {
     let HealthcheckConfig {
         test,
@@ -24,39 +25,56 @@ pub(super) fn healthcheck(check: &HealthcheckConfig) -> String {
         start_interval,
         retries,
     } = check;
+    let durations = [interval, timeout, start_period, start_interval];
+    let durations = durations.map(|nanoseconds| quoted(&duration(*nanoseconds)));
     format!(
-        "{{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{retries}}}",
-        plain_list(test),
-        duration(*interval),
-        duration(*timeout),
-        duration(*start_period),
-        duration(*start_interval),
+        "&{{{} {} {}}}",
+        quoted_list(test),
+        durations.join(" "),
+        quoted_number(*retries)
     )
+}
+
+/// A number as Go's `%q` writes it: the character that it is the number of.
+fn quoted_number(number: i64) -> String {
+    let character = u32::try_from(number).ok().and_then(char::from_u32);
+    let mut output = String::from('\'');
+    push_escaped(
+        &mut output,
+        character.unwrap_or(char::REPLACEMENT_CHARACTER),
+        '\'',
+    );
+    output.push('\'');
+    output
 }
 
 /// A string as Go's `strconv.Quote` writes it.
 fn quoted(text: &str) -> String {
     let mut output = String::from('"');
     for character in text.chars() {
-        match character {
-            '"' => output.push_str("\\\""),
-            '\\' => output.push_str("\\\\"),
-            '\u{7}' => output.push_str("\\a"),
-            '\u{8}' => output.push_str("\\b"),
-            '\u{c}' => output.push_str("\\f"),
-            '\n' => output.push_str("\\n"),
-            '\r' => output.push_str("\\r"),
-            '\t' => output.push_str("\\t"),
-            '\u{b}' => output.push_str("\\v"),
-            ' '..='~' => output.push(character),
-            '\0'..='\u{7f}' => output.push_str(&format!("\\x{:02x}", character as u32)),
-            _ if is_printable(character) => output.push(character),
-            '\u{80}'..='\u{ffff}' => output.push_str(&format!("\\u{:04x}", character as u32)),
-            _ => output.push_str(&format!("\\U{:08x}", character as u32)),
-        }
+        push_escaped(&mut output, character, '"');
     }
     output.push('"');
     output
+}
+
+fn push_escaped(output: &mut String, character: char, quote: char) {
+    match character {
+        '\\' => output.push_str("\\\\"),
+        '\u{7}' => output.push_str("\\a"),
+        '\u{8}' => output.push_str("\\b"),
+        '\u{c}' => output.push_str("\\f"),
+        '\n' => output.push_str("\\n"),
+        '\r' => output.push_str("\\r"),
+        '\t' => output.push_str("\\t"),
+        '\u{b}' => output.push_str("\\v"),
+        _ if character == quote => output.extend(['\\', quote]),
+        ' '..='~' => output.push(character),
+        '\0'..='\u{7f}' => output.push_str(&format!("\\x{:02x}", character as u32)),
+        _ if is_printable(character) => output.push(character),
+        '\u{80}'..='\u{ffff}' => output.push_str(&format!("\\u{:04x}", character as u32)),
+        _ => output.push_str(&format!("\\U{:08x}", character as u32)),
+    }
 }
 
 /// Behind another character, so that combining marks are not taken for unprintable ones.
@@ -98,7 +116,7 @@ fn duration(nanoseconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, quoted};
+    use super::{duration, quoted, quoted_number};
 
     #[test]
     fn durations_as_go_prints_them() {
@@ -112,6 +130,18 @@ mod tests {
         check(3_600_000_000_000, "1h0m0s");
         check(60_000_000_001, "1m0.000000001s");
         check(-5_000_000_000, "-5s");
+    }
+
+    #[test]
+    fn numbers_as_go_quotes_them() {
+        let check = |number: i64, expected: &str| assert_eq!(quoted_number(number), expected);
+        check(0, r"'\x00'");
+        check(3, r"'\x03'");
+        check(10, r"'\n'");
+        check(34, r#"'"'"#);
+        check(39, r"'\''");
+        check(55_296, "'\u{fffd}'");
+        check(i64::MAX, "'\u{fffd}'");
     }
 
     #[test]
