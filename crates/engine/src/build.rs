@@ -29,7 +29,7 @@ use crate::steps::Workshop;
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
-const CACHE_FORMAT: u32 = 1;
+const CACHE_FORMAT: u32 = 2;
 
 /// Builds an image and brings it where it is to go.
 ///

@@ -89,7 +89,8 @@ impl Drive {
                 match action {
                     Action::Probe { step, kind, key } => {
                         let layers = &self.workshop.layers;
-                        let hit = StepOutput::recall(&self.workshop.store, &key, |digest| {
+                        let base = self.base_of(step);
+                        let hit = StepOutput::recall(&self.workshop.store, &key, &base, |digest| {
                             layers.origin(digest).is_some()
                         });
                         if let Some(output) = &hit {
@@ -256,7 +257,7 @@ impl Drive {
     fn in_target(&self, step: StepId) -> bool {
         let mut at = Some(self.graph.target.step);
         while let Some(id) = at {
-            if id == step {
+            if self.first(id) == step {
                 return true;
             }
             at = self.graph.step(id).parent;
@@ -264,16 +265,37 @@ impl Drive {
         false
     }
 
+    /// The step that stands for all that do the same as this one.
+    fn first(&self, id: StepId) -> StepId {
+        self.solver.repeats(id).unwrap_or(id)
+    }
+
+    /// The layers that a step's output begins with: those of its stage's base.
+    fn base_of(&self, id: StepId) -> StepOutput {
+        let mut at = id;
+        while let Some(parent) = self.graph.step(at).parent {
+            at = parent;
+        }
+        match &self.graph.step(at).kind {
+            StepKind::Base(base) => StepOutput::of_base(base),
+            StepKind::Scratch | StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
+                StepOutput::scratch()
+            }
+        }
+    }
+
     /// Whether some RUN stands on a step's parent or on what follows: then its
     /// base is going to be unpacked anyway.
     fn something_runs_on(&self, id: StepId) -> bool {
-        let parent = self.graph.step(id).parent;
-        let stands_on = |mut at: Option<StepId>| loop {
-            match at {
-                None => return false,
-                found if found == parent => return true,
-                Some(step) => at = self.graph.step(step).parent,
+        let parent = self.graph.step(id).parent.map(|parent| self.first(parent));
+        let stands_on = |mut at: Option<StepId>| {
+            while let Some(step) = at {
+                if Some(self.first(step)) == parent {
+                    return true;
+                }
+                at = self.graph.step(step).parent;
             }
+            false
         };
         self.graph.ids().any(|other| {
             matches!(self.graph.step(other).kind, StepKind::Run(_))

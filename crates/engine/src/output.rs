@@ -76,19 +76,29 @@ impl StepOutput {
 
     /// What was remembered under a key, if all of its layers can be had:
     /// `available` says of a blob that some registry holds it.
+    ///
+    /// The lowest layers are those of `base`. A key knows them by their content, so the record may
+    /// be of a base with the same files in other blobs.
     pub(crate) fn recall(
         store: &Store,
         key: &CacheKey,
+        base: &Self,
         available: impl Fn(&Digest) -> bool,
     ) -> Option<Self> {
         let bytes = store.records().get(key.digest())?;
-        let record: Record = serde_json::from_slice(&bytes).ok()?;
-        let complete = record
-            .layers
+        let Record { mut layers } = serde_json::from_slice(&bytes).ok()?;
+        let lowest = layers.get_mut(..base.stack.len())?;
+        for (layer, own) in lowest.iter_mut().zip(base.stack.iter()) {
+            if layer.diff_id != own.diff_id {
+                return None;
+            }
+            layer.clone_from(own);
+        }
+        let complete = layers
             .iter()
             .all(|layer| available(&layer.blob.digest) || store.blobs().has(&layer.blob));
         complete.then(|| Self {
-            stack: record.layers.into(),
+            stack: layers.into(),
         })
     }
 }

@@ -15,11 +15,11 @@ use tokio::sync::OnceCell;
 
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
+use crate::copy::files::{self, Files, NodeKind};
 use crate::copy::place::{PlaceError, Placer, refuse_several};
 use crate::copy::select::{Match, SelectError, Selection, near, select};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, write};
-use crate::copy::{files, files::NodeKind};
 use crate::event::{Reporter, StepNumber};
 use crate::layers::{LayerError, Layers};
 use crate::output::{LayerRef, StepOutput};
@@ -279,7 +279,7 @@ impl Workshop {
         let owner = copy
             .chown
             .as_ref()
-            .map(|owner| database(lower).owner(owner))
+            .map(|owner| UserDatabase::of(lower).owner(owner))
             .transpose()?;
         let mode = copy.chmod.as_ref().map(|chmod| &chmod.change);
         let mut placer = Placer::new(lower, owner, mode, self.epoch);
@@ -293,11 +293,7 @@ impl Workshop {
             .iter()
             .map(|selection| selection.matches.len())
             .sum();
-        refuse_several(
-            inline + selected,
-            &destination,
-            copy.destination_is_directory,
-        )?;
+        refuse_several(inline + selected, &destination)?;
 
         let mut spools = Spools::default();
         let mut sources = Vec::new();
@@ -330,7 +326,14 @@ impl Workshop {
                                 &mut placer,
                                 &self.scratch,
                             )?;
-                        if !unpacked {
+                        if unpacked {
+                            // Its content was not compared while it was read.
+                            let now = context.lookup(&found.path).map_err(WriteError::from)?;
+                            if now.is_none_or(|now| now.kind != found.node.kind) {
+                                let path = found.path.clone();
+                                return Err(WriteError::Changed { path }.into());
+                            }
+                        } else {
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }
                     }
@@ -354,8 +357,8 @@ impl Workshop {
         soon: bool,
     ) -> Result<StepOutput, StepError> {
         let lower = self.layers.tree(&parent.stack, soon).await?;
-        let identity = database(&lower).identity(&step.user)?;
-        let mut placer = Placer::new(&lower, Some((identity.uid, identity.gid)), None, self.epoch);
+        let owner = UserDatabase::of(&lower).maker(&step.user)?;
+        let mut placer = Placer::new(&lower, Some(owner), None, self.epoch);
         let destination = placer.destination(&step.path, true)?;
         placer.target_directory(&destination)?;
         let planned = placer.finish()?;
@@ -426,13 +429,6 @@ fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -
         excluded: None,
         near,
     }))
-}
-
-fn database(tree: &Tree) -> UserDatabase<'_> {
-    UserDatabase {
-        passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
-        group: tree.small_file(b"etc/group").unwrap_or_default(),
-    }
 }
 
 fn layer_ref(layer: &Layer) -> LayerRef {

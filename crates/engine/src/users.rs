@@ -4,6 +4,7 @@
 use std::str;
 
 use dockerfile::chown::{self, Owner};
+use store::layer::Tree;
 
 /// The bytes of an image's user database. A missing file is empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +54,14 @@ struct User<'a> {
 }
 
 impl<'a> UserDatabase<'a> {
+    /// Of a file system.
+    pub(crate) fn of(tree: &'a Tree) -> Self {
+        Self {
+            passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
+            group: tree.small_file(b"etc/group").unwrap_or_default(),
+        }
+    }
+
     /// Whom `USER text` makes a process run as. An empty text is root.
     ///
     /// A number that the database knows has that user's groups; a number that
@@ -111,6 +120,22 @@ impl<'a> UserDatabase<'a> {
             groups,
             home,
         })
+    }
+
+    /// Who owns the directories that WORKDIR makes under `USER text`: whom it makes a process run
+    /// as, but a number alone is also the group, as in `--chown` (spec rows R3, C2).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::identity`].
+    pub(crate) fn maker(&self, text: &str) -> Result<(u32, u32), UserError> {
+        match id(text)? {
+            Some(uid) => Ok((uid, uid)),
+            None => {
+                let Identity { uid, gid, .. } = self.identity(text)?;
+                Ok((uid, gid))
+            }
+        }
     }
 
     /// What `--chown` makes the owner and group of files. A number alone is also

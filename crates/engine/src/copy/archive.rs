@@ -57,6 +57,10 @@ impl Spools {
         let mut offset = 0;
         placer.target_directory(destination)?;
         while let Some(entry) = archive.next_entry().map_err(refused)? {
+            // The archive's own root leaves the destination as it is (spec row C22, A32).
+            if entry.path.is_root() {
+                continue;
+            }
             let kind = match entry.kind {
                 ArchiveKind::Directory => PlannedKind::Directory,
                 ArchiveKind::File { size } => {
@@ -78,7 +82,10 @@ impl Spools {
                     }
                 }
                 ArchiveKind::Symlink { target } => PlannedKind::Special(NodeKind::Symlink(target)),
-                ArchiveKind::HardLink { target } => PlannedKind::HardLink { target },
+                ArchiveKind::HardLink { target } => {
+                    placer.unpacked_link(&entry.path, &target, destination)?;
+                    continue;
+                }
                 ArchiveKind::CharacterDevice { major, minor } => {
                     PlannedKind::Special(NodeKind::CharacterDevice { major, minor })
                 }
@@ -87,10 +94,7 @@ impl Spools {
                 }
                 ArchiveKind::Fifo => PlannedKind::Special(NodeKind::Fifo),
             };
-            // The archive's own root leaves the destination as it is (spec row C22, A32).
-            if !entry.path.is_root() {
-                placer.unpacked(&entry.path, entry.metadata, kind, destination)?;
-            }
+            placer.unpacked(&entry.path, entry.metadata, kind, destination)?;
         }
         spool.flush().map_err(|source| UnpackError::Read {
             path: path.clone(),

@@ -213,6 +213,11 @@ impl Files for Context {
             if verdict.ignored && !matches!(entry.kind, FileKind::Directory | FileKind::Unknown) {
                 continue;
             }
+            // No layer can hold one, and what listens there now is of no use in an image. Only
+            // who names one is told.
+            if entry.kind == FileKind::Socket {
+                continue;
+            }
             let stat = directory.stat(name).map_err(|source| FilesError::Read {
                 path: child.clone(),
                 source,

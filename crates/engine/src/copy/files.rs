@@ -62,6 +62,8 @@ pub(crate) enum LinkGroup {
     Inode(u64, u64),
     /// A file of a tree, by the node that has the content.
     Node(store::layer::NodeId),
+    /// A file of an archive, by the place of its first entry in the plan of the layer.
+    Entry(usize),
 }
 
 /// Why a source could not be read.

@@ -1,7 +1,7 @@
 //! Where selected files go: the entries of a COPY's layer, worked out from the
 //! tree below without a root file system.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use dockerfile::chmod::ModeChange;
 use store::layer::{EntryKind, EntryPath, Follow, Metadata, Node as TreeNode, Tree};
@@ -34,7 +34,8 @@ pub(crate) enum PlannedKind {
         /// Which files are one file, within one source.
         link: Option<(usize, LinkGroup)>,
     },
-    /// Another name of a file that comes earlier in the layer.
+    /// Another name of a file that comes earlier in the layer: what files of one group become
+    /// when all are known.
     HardLink {
         /// The first name.
         target: EntryPath,
@@ -90,7 +91,9 @@ pub(crate) enum PlaceError {
         new: &'static str,
     },
     /// A hard link whose file is not in the same layer (spec row L8).
-    #[error("the hard link {path} names {target}, which the archive does not have")]
+    #[error(
+        "the hard link {path} names {target}, which is no file that stands before it in the archive"
+    )]
     HardLink {
         /// The link.
         path: EntryPath,
@@ -124,9 +127,6 @@ fn unresolved(destination: &str, error: store::layer::ResolveError) -> PlaceErro
     }
 }
 
-/// Hard links that name hard links, in an archive.
-const LINK_CHAIN_MAX: usize = 40;
-
 /// Collects the entries of one layer.
 pub(crate) struct Placer<'a> {
     lower: &'a Tree,
@@ -134,6 +134,8 @@ pub(crate) struct Placer<'a> {
     mode: Option<&'a ModeChange>,
     epoch: i64,
     planned: Vec<Planned>,
+    /// What archives have put where, directories left out: places in `planned`.
+    unpacked: HashMap<EntryPath, usize>,
 }
 
 /// A destination, links in the image followed.
@@ -157,6 +159,7 @@ impl<'a> Placer<'a> {
             mode,
             epoch,
             planned: Vec::new(),
+            unpacked: HashMap::new(),
         }
     }
 
@@ -245,30 +248,92 @@ impl<'a> Placer<'a> {
             (metadata.uid, metadata.gid) = (uid, gid);
         }
         metadata.mtime = metadata.mtime.min(self.epoch);
-        let wanted = join(&destination.path, relative)?;
-        // Extraction goes through links that the image has (spec row C22).
-        let path = match (wanted.parent(), wanted.is_root()) {
-            (Some(parent), false) => {
-                let resolved = self
-                    .lower
-                    .resolve(parent.as_bytes(), Follow::All)
-                    .map_err(|source| unresolved(&wanted.to_string(), source))?;
-                resolved.full_path()?.join(wanted.name())?
-            }
-            _ => wanted,
-        };
-        let kind = match kind {
-            PlannedKind::HardLink { target } => PlannedKind::HardLink {
-                target: join(&destination.path, &target)?,
-            },
-            other => other,
-        };
+        let path = self.unpacked_path(relative, destination, is_directory(&kind))?;
+        if !is_directory(&kind) && !self.repeats_link(&path, &kind) {
+            self.unpacked.insert(path.clone(), self.planned.len());
+        }
         self.planned.push(Planned {
             path,
             metadata,
             kind,
         });
         Ok(())
+    }
+
+    /// Gives a file that the archive has had by now one more name. It keeps what it has, even
+    /// where a later entry takes its first name.
+    pub(crate) fn unpacked_link(
+        &mut self,
+        relative: &EntryPath,
+        target: &EntryPath,
+        destination: &Destination,
+    ) -> Result<(), PlaceError> {
+        let path = self.unpacked_path(relative, destination, false)?;
+        let target = self.unpacked_path(target, destination, false)?;
+        let Some(&place) = self.unpacked.get(&target) else {
+            return Err(PlaceError::HardLink { path, target });
+        };
+        if let PlannedKind::File { link, .. } = &mut self.planned[place].kind {
+            link.get_or_insert((0, LinkGroup::Entry(place)));
+        }
+        let another = Planned {
+            path: path.clone(),
+            ..self.planned[place].clone()
+        };
+        self.unpacked.insert(path, self.planned.len());
+        self.planned.push(another);
+        Ok(())
+    }
+
+    /// Where an entry of an archive goes: through links that the image has (spec row C22). A
+    /// directory goes through a link of its own name too, where that leads to a directory:
+    /// otherwise an archive with an entry `bin/` would cut off the `/bin` of an image where that
+    /// is a link, which is what it does in other builders.
+    fn unpacked_path(
+        &self,
+        relative: &EntryPath,
+        destination: &Destination,
+        is_directory: bool,
+    ) -> Result<EntryPath, PlaceError> {
+        let wanted = join(&destination.path, relative)?;
+        let Some(parent) = wanted.parent() else {
+            return Ok(wanted);
+        };
+        // A link that the archive itself has put there is no way that the image knows.
+        let mut above = Some(parent.clone());
+        while let Some(path) = above {
+            if self.unpacked.contains_key(&path) {
+                return Err(PlaceError::Conflict {
+                    path,
+                    old: "the file",
+                    new: "a directory",
+                });
+            }
+            above = path.parent();
+        }
+        if is_directory
+            && let Ok(resolved) = self.lower.resolve(wanted.as_bytes(), Follow::All)
+            && let Some(node) = resolved.found()
+            && is_tree_directory(self.lower.node(node))
+        {
+            return Ok(resolved.full_path()?);
+        }
+        let resolved = self
+            .lower
+            .resolve(parent.as_bytes(), Follow::All)
+            .map_err(|source| unresolved(&wanted.to_string(), source))?;
+        Ok(resolved.full_path()?.join(wanted.name())?)
+    }
+
+    /// Whether an entry of an archive is a link that the image has just so.
+    fn repeats_link(&self, path: &EntryPath, kind: &PlannedKind) -> bool {
+        let PlannedKind::Special(NodeKind::Symlink(new)) = kind else {
+            return false;
+        };
+        let there = self.lower.lookup(path);
+        there.is_some_and(
+            |node| matches!(node.kind(), EntryKind::Symlink { target } if target == new),
+        )
     }
 
     /// Makes sure that a directory is there: 0755, and owner and mode as the
@@ -369,7 +434,7 @@ impl<'a> Placer<'a> {
         }
         self.refuse_files_as_parents(&entries)?;
         self.refuse_conflicts_with_lower(&entries)?;
-        link(&mut entries)?;
+        link(&mut entries);
         Ok(entries)
     }
 
@@ -396,10 +461,11 @@ impl<'a> Placer<'a> {
                 if path.is_root() || !known.insert(path.clone()) {
                     break;
                 }
-                let metadata = match self.lower.lookup(&path) {
+                let mut metadata = match self.lower.lookup(&path) {
                     Some(node) => node.metadata().clone(),
                     None => self.created(),
                 };
+                metadata.mtime = metadata.mtime.min(self.epoch);
                 above = path.parent();
                 missing.push(Planned {
                     path,
@@ -456,13 +522,9 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Whether several files would go to one name (spec row C8).
-pub(crate) fn refuse_several(
-    count: usize,
-    destination: &Destination,
-    slash: bool,
-) -> Result<(), PlaceError> {
-    if count > 1 && !slash {
+/// Refuses several files for one name (spec row C8).
+pub(crate) fn refuse_several(count: usize, destination: &Destination) -> Result<(), PlaceError> {
+    if count > 1 && !destination.directory {
         return Err(PlaceError::NotADirectory {
             count,
             destination: destination.shown.clone(),
@@ -491,69 +553,26 @@ fn refuse_conflict(
     }
 }
 
-/// The first name of a file keeps the content; the others become links to it
-/// (spec row C17). Archives may have it the other way round.
-fn link(entries: &mut [Planned]) -> Result<(), PlaceError> {
+/// The first name of a file keeps the content; the others become links to it (spec row C17).
+fn link(entries: &mut [Planned]) {
     let mut first: HashMap<(usize, LinkGroup), EntryPath> = HashMap::new();
-    for entry in &mut *entries {
-        if let PlannedKind::File {
+    for entry in entries {
+        let PlannedKind::File {
             link: Some(group), ..
         } = &entry.kind
-        {
-            match first.get(group) {
-                Some(target) => {
-                    entry.kind = PlannedKind::HardLink {
-                        target: target.clone(),
-                    }
-                }
-                None => {
-                    first.insert(*group, entry.path.clone());
-                }
+        else {
+            continue;
+        };
+        match first.get(group) {
+            Some(target) => {
+                let target = target.clone();
+                entry.kind = PlannedKind::HardLink { target };
+            }
+            None => {
+                first.insert(*group, entry.path.clone());
             }
         }
     }
-    let mut names_of: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for link in 0..entries.len() {
-        if matches!(entries[link].kind, PlannedKind::HardLink { .. }) {
-            names_of
-                .entry(linked_file(entries, link)?)
-                .or_default()
-                .push(link);
-        }
-    }
-    for (file, mut names) in names_of {
-        names.push(file);
-        names.sort_unstable();
-        let first = names[0];
-        if first != file {
-            let (kind, metadata) = (entries[file].kind.clone(), entries[file].metadata.clone());
-            (entries[first].kind, entries[first].metadata) = (kind, metadata);
-        }
-        let target = entries[first].path.clone();
-        for other in &names[1..] {
-            entries[*other].kind = PlannedKind::HardLink {
-                target: target.clone(),
-            };
-        }
-    }
-    Ok(())
-}
-
-/// The entry whose content a hard link names, through other links if need be.
-fn linked_file(entries: &[Planned], link: usize) -> Result<usize, PlaceError> {
-    let mut at = link;
-    for _ in 0..LINK_CHAIN_MAX {
-        let PlannedKind::HardLink { target } = &entries[at].kind else {
-            return Ok(at);
-        };
-        at = entries
-            .binary_search_by(|entry| entry.path.cmp(target))
-            .map_err(|_| PlaceError::HardLink {
-                path: entries[link].path.clone(),
-                target: target.clone(),
-            })?;
-    }
-    Err(PlaceError::Loop(entries[link].path.to_string()))
 }
 
 fn is_tree_directory(node: TreeNode<'_>) -> bool {

@@ -1,5 +1,7 @@
 //! Which files a source pattern of COPY or ADD selects, and what they amount to.
 
+use std::collections::HashMap;
+
 use dockerfile::glob::{Component, GlobPath};
 use oci::{Digest, Hasher};
 use store::layer::EntryPath;
@@ -227,17 +229,34 @@ impl Selection {
     /// A digest of everything that a copy of the selection depends on.
     pub(crate) fn fingerprint(&self, source: &dyn Files) -> Result<Digest, FilesError> {
         let mut hash = Hasher::default();
+        let mut files_seen = HashMap::new();
+        // Two names of one file are not two files with one content: the layers differ.
+        let mut again = |node: &Node, hash: &mut Hasher| {
+            if let NodeKind::File {
+                link: Some(group), ..
+            } = &node.kind
+            {
+                let number = files_seen.len() as u64;
+                let first = *files_seen.entry(*group).or_insert(number);
+                if first != number {
+                    hash.update(b"again");
+                    hash.update(&first.to_le_bytes());
+                }
+            }
+        };
         for found in &self.matches {
             hash.update(b"match");
             hash.update(&(found.name.len() as u64).to_le_bytes());
             hash.update(&found.name);
             if found.node.kind != NodeKind::Directory {
+                again(&found.node, &mut hash);
                 files::describe(source, &found.path, &found.node, &mut hash)?;
             }
             for below in &found.below {
                 hash.update(b"below");
                 hash.update(&(below.relative.as_bytes().len() as u64).to_le_bytes());
                 hash.update(below.relative.as_bytes());
+                again(&below.node, &mut hash);
                 files::describe(source, &below.path, &below.node, &mut hash)?;
             }
         }

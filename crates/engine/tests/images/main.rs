@@ -3,6 +3,11 @@
 //!
 //! RUN is not here: it needs the program. See the tests of the whole.
 
+mod archives;
+mod cache;
+mod corners;
+mod documents;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -113,8 +118,12 @@ impl Bench {
     }
 
     fn run(&self, request: &BuildRequest) -> Result<BuildReport, BuildError> {
+        self.run_with(request, self.store.path())
+    }
+
+    fn run_with(&self, request: &BuildRequest, store: &Path) -> Result<BuildReport, BuildError> {
         let ports = Ports {
-            store: store::Store::open(self.store.path()).unwrap(),
+            store: store::Store::open(store).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
             reporter: Arc::new(Quiet),
             interrupt: Interrupt::default(),
