@@ -15,7 +15,7 @@ use engine::{
     ImageName, Interrupt, Output, OutputReport, Ports, PushReport, PushRequest, Reporter,
     SandboxChoice,
 };
-use oci::{Compression, Digest, Platform};
+use oci::{Compression, Digest, Platform, Reference};
 use testkit::tar::Entry;
 use testkit::{Action, Endpoint, Layer, Match, Registry, image, validate_image};
 
@@ -40,6 +40,7 @@ struct Bench {
     warnings: Arc<Warnings>,
     interrupt: Interrupt,
     program_path: std::ffi::OsString,
+    tags: Vec<Reference>,
 }
 
 const DOCKERFILE: &str = "FROM BASE\nCOPY hello /srv/hello\nENV A=b\nCMD [\"/bin/sh\"]\n";
@@ -62,6 +63,7 @@ impl Bench {
             warnings: Arc::default(),
             interrupt: Interrupt::default(),
             program_path: "".into(),
+            tags: vec!["kiln.test/app:1".parse().unwrap()],
         }
     }
 
@@ -82,7 +84,7 @@ impl Bench {
             },
             context: ContextSource::Directory(self.context.path().to_owned()),
             graph: graph::Request::new(Platform::host(), Platform::host()),
-            tags: vec!["kiln.test/app:1".parse().unwrap()],
+            tags: self.tags.clone(),
             annotations: BTreeMap::new(),
             outputs,
             pull: false,
@@ -678,6 +680,41 @@ fn an_interrupt_ends_an_export() {
         building.join().unwrap()
     });
     assert_eq!(error.kind(), engine::ErrorKind::Interrupted, "{error}");
+}
+
+/// The bytes of a layer change in the store, as on a disk that forgets.
+#[test]
+fn a_damaged_blob_is_named_when_it_is_refused_and_made_anew() {
+    let mut bench = Bench::new();
+    let destination: Reference = format!("{}/out:1", bench.registry.host()).parse().unwrap();
+    bench.tags = vec![destination.clone()];
+    bench.export(Output::Image);
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    let blobs = bench.store.path().join("blobs/sha256");
+    let find = [blobs.to_str().unwrap(), "-type", "f"];
+    let Some(found) = self::output("find", &find) else {
+        return;
+    };
+    let is_layer = |path: &&Path| fs::read(path).unwrap().starts_with(&[0x1f, 0x8b]);
+    let layers: Vec<&Path> = found.lines().map(Path::new).filter(is_layer).collect();
+    let [layer] = layers.as_slice() else {
+        panic!("one layer is ours: {layers:?}");
+    };
+    let mut bytes = fs::read(layer).unwrap();
+    bytes[20] ^= 1;
+    fs::write(layer, &bytes).unwrap();
+    assert_eq!(size(layer), bytes.len() as u64);
+
+    let request = |bench: &Bench| bench.request(DOCKERFILE, vec![Output::Registry]);
+    let error = bench.run(&request(&bench)).unwrap_err();
+    let BuildError::Failed { hint, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(hint.as_ref().unwrap().contains("build the image again"));
+    let error = explain(&error);
+    assert!(error.contains("was damaged"), "{error}");
+    bench.run(&request(&bench)).unwrap();
+    validate_image(&bench.registry, "out", "1").unwrap();
 }
 
 #[test]

@@ -394,6 +394,9 @@ fn at(destination: &Destination) -> OutputReport {
 pub(crate) fn unpublished(error: PublishError) -> BuildError {
     let hint = match &error {
         PublishError::Registry(source) => source.advice(),
+        PublishError::Damaged(_) => {
+            Some("build the image again: what was damaged is made anew".to_owned())
+        }
         PublishError::Lost(_) => {
             Some("build the image again, with `--no-cache` if need be".to_owned())
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use oci::{Descriptor, Digest, MediaType, Reference, Repository};
 use registry::{BlobSource, Client, ErrorKind, PushOptions, Pushed, Selector};
 use store::Store;
+use store::blob::BlobError;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -30,6 +31,9 @@ pub(crate) enum PublishError {
     /// read: the error says which and where.
     #[error(transparent)]
     Registry(#[from] registry::Error),
+    /// A blob of the store was refused because it was damaged.
+    #[error(transparent)]
+    Damaged(BlobError),
     /// A layer is nowhere to be had.
     #[error("layer {0} is neither in the store nor in a registry that this image came from")]
     Lost(Digest),
@@ -274,15 +278,44 @@ impl Upload {
             }),
             (None, None) => return Err(PublishError::Lost(self.blob.digest.clone())),
         };
-        self.client
+        let pushed = self
+            .client
             .push_blob(&self.repository, &self.blob, &*source, &options)
+            .await;
+        match pushed {
+            Ok(pushed) => Ok(pushed),
+            Err(error) => Err(self
+                .damage()
+                .await
+                .map_or(error.into(), PublishError::Damaged)),
+        }
+    }
+
+    /// Reads the blob's file, if there is one, to find out whether it was to
+    /// blame. If so it is removed, so that the next build makes it anew. Not
+    /// done before a push, which would cost every push as much.
+    async fn damage(&self) -> Option<BlobError> {
+        let (store, blob) = (self.store.clone(), self.blob.clone());
+        let read = move || match store.blobs().open(&blob) {
+            Ok(mut reader) => {
+                let error = io::copy(&mut reader, &mut io::sink()).err()?;
+                error
+                    .into_inner()?
+                    .downcast::<BlobError>()
+                    .ok()
+                    .map(|error| *error)
+            }
+            Err(BlobError::Absent(_)) => None,
+            Err(error) => Some(error),
+        };
+        tokio::task::spawn_blocking(read)
             .await
-            .map_err(PublishError::from)
+            .expect("reading a blob does not panic")
     }
 }
 
 /// A blob of the store. The registry checks the digest of what it gets, so a
-/// damaged file cannot become a published blob.
+/// damaged file cannot become a published blob; see [`Upload::damage`].
 struct Stored {
     store: Store,
     blob: Descriptor,
