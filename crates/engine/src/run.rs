@@ -116,11 +116,7 @@ impl Cage {
         tree: &Tree,
         lowers: Vec<PathBuf>,
     ) -> Result<(Layer, PathBuf), RunError> {
-        let database = UserDatabase {
-            passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
-            group: tree.small_file(b"etc/group").unwrap_or_default(),
-        };
-        let identity = database.identity(&step.user)?;
+        let identity = UserDatabase::of(tree).identity(&step.user)?;
         let place = self.scratch.directory()?;
         let upper = create(&place, "upper")?;
         let work = create(&place, "work")?;
@@ -207,7 +203,7 @@ impl Cage {
     }
 
     /// A working directory that the image's configuration names but its files do
-    /// not have is made, as a runtime would.
+    /// not have is made, and is the user's, so that the command can work there.
     fn make_working_directory(
         &self,
         upper: &Path,

@@ -151,7 +151,7 @@ pub struct RunStep {
     /// Proxy settings that were given as build arguments and not declared: in the environment of
     /// the process, not in the key (A8). None of them is also in `env`.
     pub hidden_env: Vec<Variable>,
-    /// Absolute. Made with the parents it needs, 0755 root, when it is not there.
+    /// Absolute. Made with the parents it needs, 0755 and the user's, when it is not there.
     pub cwd: String,
     /// As `USER` wrote it, to be looked up in the step's own root (R1, R2); empty is root.
     pub user: String,

@@ -3,6 +3,8 @@
 //!
 //! RUN is not here: it needs the program. See the tests of the whole.
 
+#![expect(clippy::print_stdout, reason = "skipped tests say why")]
+
 mod archives;
 mod cache;
 mod corners;
