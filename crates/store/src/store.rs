@@ -1,6 +1,7 @@
 //! The store as a whole: its directory, who has it open, and the parts.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -305,6 +306,15 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             // An empty directory that somebody made for us with the usual mask.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
                 .on("make private", path)?;
+            // What others put in before may be theirs, open in their hands.
+            let mode = metadata.permissions().mode() & 0o7777;
+            let is_empty = std::fs::read_dir(path).on("list", path)?.next().is_none();
+            if mode & 0o022 != 0 && !is_empty {
+                return Err(StoreError::Open {
+                    path: path.to_owned(),
+                    mode,
+                });
+            }
             for part in [BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH] {
                 let part = path.join(part);
                 if !part.is_dir() {
@@ -316,7 +326,12 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             }
             // Last: a store with a format file has all its parts.
             let temporary = path.join(format!("{FORMAT_FILE}.{}", std::process::id()));
-            std::fs::write(&temporary, format!("{FORMAT}\n")).on("write", &temporary)?;
+            // Left by a process of our number, if it is there. Never opened: if
+            // the directory was open to others before, it can be their link.
+            let _ = std::fs::remove_file(&temporary);
+            File::create_new(&temporary)
+                .and_then(|mut file| file.write_all(format!("{FORMAT}\n").as_bytes()))
+                .on("write", &temporary)?;
             std::fs::rename(&temporary, &format_path).on("create", &format_path)?;
         }
     }

@@ -1,7 +1,7 @@
 //! What a build leaves behind for programs: the digest on stdout, `--metadata-file`, `--iidfile`.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use engine::BuildReport;
@@ -88,15 +88,34 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if path.exists() && !is_regular(path) {
         return fs::write(path, text);
     }
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    let temporary = directory_of(path).join(name);
-    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    let (temporary, mut file) = create_beside(path)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Names that are tried for an unfinished file.
+const NAMES_MAX: u32 = 1_000;
+
+/// A new file in the directory of `path`. In a directory like `/tmp` others may have put links
+/// where they expect ours, so nothing that exists is opened.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let process = std::process::id();
+    for number in 0..NAMES_MAX {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{process}-{number}"));
+        let temporary = directory_of(path).join(name);
+        match File::create_new(&temporary) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Ok((temporary, created?)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -125,6 +144,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
         let names = fs::read_dir(directory.path()).expect("a directory").count();
         assert_eq!(names, 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn links_that_wait_for_a_result_are_not_followed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "mine").expect("a file");
+        for suffix in ["", "-0"] {
+            let name = format!(".id.{}{suffix}", std::process::id());
+            std::os::unix::fs::symlink(&victim, directory.path().join(name)).expect("a link");
+        }
+        let path = directory.path().join("id");
+        write_whole(&path, "new").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "new");
+        assert_eq!(fs::read_to_string(&victim).expect("a file"), "mine");
     }
 
     #[test]

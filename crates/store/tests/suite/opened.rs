@@ -45,6 +45,22 @@ fn a_store_is_private_and_nothing_else() {
         },
         Outcome::Opened,
     );
+    // Others could write to it: empty it may become a store, otherwise what is
+    // in it may be theirs.
+    for (part, expected) in [
+        (None, Outcome::Opened),
+        (Some("blobs"), Outcome::OpenToOthers),
+    ] {
+        check(
+            |path| {
+                fs::create_dir(path).unwrap();
+                part.map_or(Ok(()), |part| fs::create_dir(path.join(part)))
+                    .unwrap();
+                chmod(path, 0o777);
+            },
+            expected,
+        );
+    }
     for mode in [0o770, 0o701, 0o707, 0o740] {
         check(
             |path| {
