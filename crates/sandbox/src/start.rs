@@ -23,16 +23,25 @@ const SUPERVISOR: &str = "kiln-sandbox";
 ///
 /// Must be the first statement of `main`, before any thread, signal handler or argument parser.
 pub fn child_main_if_requested() {
-    let name = std::env::args_os().next();
-    if name.as_deref() == Some(OsStr::new(SUPERVISOR)) {
+    if is_supervisor() {
         supervisor::main();
     }
+}
+
+fn is_supervisor() -> bool {
+    std::env::args_os().next().as_deref() == Some(OsStr::new(SUPERVISOR))
 }
 
 /// Starts the supervisor: this very program under another name, with an empty environment (what
 /// it never knew it cannot pass on, CVE-2021-3602), our channel as its standard input, and
 /// `stdout` and `stderr` as the process's.
 pub(crate) fn start_supervisor(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<(Child, Channel)> {
+    if is_supervisor() {
+        // A program that forgot the hook would start itself for ever.
+        return Err(io::Error::other(
+            "this program does not call sandbox::child_main_if_requested() first in main",
+        ));
+    }
     let (ours, theirs) = Channel::pair()?;
     let program = read_only_self()?;
     // No working directory is set here, but by the supervisor: with one, a static program would

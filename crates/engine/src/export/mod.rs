@@ -205,7 +205,7 @@ impl Export<'_> {
             Destination::File(_) => true,
             Destination::Stdout => false,
         };
-        let write = self.from_root(repeated, move |root| {
+        let write = self.write_root(repeated, move |root| {
             let mut sink = Sink::open(&to, &interrupt)?;
             tar::write(root, &mut sink)?;
             Ok(sink.finish()?)
@@ -217,7 +217,7 @@ impl Export<'_> {
     async fn local(&self, directory: &Path) -> Result<OutputReport, BuildError> {
         let (to, interrupt): (PathBuf, Interrupt) =
             (directory.to_owned(), self.ports.interrupt.clone());
-        let write = self.from_root(true, move |root| Ok(local::write(root, &to, &interrupt)?));
+        let write = self.write_root(true, move |root| Ok(local::write(root, &to, &interrupt)?));
         let left_out = self.told(write.await, || {
             format!("could not write the files to {}", directory.display())
         })?;
@@ -242,7 +242,7 @@ impl Export<'_> {
     /// Writes the root file system. Layers whose copies in the store turn out to
     /// be damaged are forgotten, and written from new copies where that can be
     /// `repeated`.
-    async fn from_root<T: Send + 'static>(
+    async fn write_root<T: Send + 'static>(
         &self,
         repeated: bool,
         write: impl Fn(&RootFiles) -> Result<T, Failure> + Send + Sync + 'static,
