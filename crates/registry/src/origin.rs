@@ -271,7 +271,7 @@ fn is_private_host(host: &str) -> bool {
             || v6.is_multicast()
             || v6.is_unique_local()
             || v6.is_unicast_link_local()
-            || v6.to_ipv4_mapped().is_some_and(private_v4)
+            || v4_within(v6).is_some_and(private_v4)
     };
     if is_loopback_host(host) {
         return true;
@@ -281,6 +281,19 @@ fn is_private_host(host: &str) -> bool {
         Some(IpAddr::V6(v6)) => private_v6(v6),
         None => false,
     }
+}
+
+/// The IPv4 address that packets for an IPv6 address end up at: `::ffff:a.b.c.d` and `::a.b.c.d`
+/// (RFC 4291), `64:ff9b::a.b.c.d` behind a translator (RFC 6052), `2002:…` by 6to4 (RFC 3056).
+fn v4_within(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let halves = match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => [high, low],
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => [high, low],
+        [0x2002, high, low, _, _, _, _, _] => [high, low],
+        _ => return None,
+    };
+    let [[a, b], [c, d]] = halves.map(u16::to_be_bytes);
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Whether two host names belong to one registrable domain. Without a list of
@@ -382,6 +395,11 @@ mod tests {
         follow(a, "https://169.254.169.254/z", "no");
         follow(a, "https://127.0.0.1/z", "no");
         follow(a, "https://[::ffff:10.0.0.1]/z", "no");
+        follow(a, "https://[::10.0.0.1]/z", "no");
+        follow(a, "https://[64:ff9b::169.254.169.254]/z", "no");
+        follow(a, "https://[2002:a9fe:a9fe::1]/z", "no");
+        follow(a, "https://[64:ff9b::8.8.8.8]/z", "without");
+        follow(a, "https://[2606:4700::1111]/z", "without");
         follow(a, "https://0.0.0.0/z", "no");
         follow(a, "https://localhost/z", "no");
         // Decimal and hexadecimal forms are addresses too.

@@ -231,11 +231,10 @@ async fn talk(
     let status = child.wait().await.map_err(fail)?;
     if !status.success() {
         // By the protocol the reason is on stdout.
-        let said = message(&output);
-        if said.contains(NOT_FOUND) {
+        if message(&output).contains(NOT_FOUND) {
             return Ok(None);
         }
-        let complaint = message(&complaint);
+        let (said, complaint) = (reason(&output), reason(&complaint));
         let reason = match (said.is_empty(), complaint.is_empty()) {
             (false, _) => said,
             (true, false) => complaint,
@@ -293,6 +292,16 @@ fn message(bytes: &[u8]) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(SHOWN_CHARS_MAX)
         .collect()
+}
+
+/// Why a helper failed, as it says. What looks like an answer is none of that, and may be a secret:
+/// nothing of it is repeated (F08).
+fn reason(bytes: &[u8]) -> String {
+    let said = message(bytes);
+    if said.contains(['{', '}']) || said.to_ascii_lowercase().contains("secret\"") {
+        return String::new();
+    }
+    said
 }
 
 #[cfg(test)]

@@ -74,6 +74,23 @@ printf '{{"ServerURL":"%s","Username":"u","Secret":"{SECRET}"}}' "$server""#
 }
 
 #[test]
+fn a_helper_that_fails_with_an_account_in_its_mouth_is_not_quoted() {
+    for stream in ["1", "2"] {
+        let text =
+            format!(r#"echo 'warning {{"Username":"u","Secret":"{SECRET}"}}' >&{stream}; exit 1"#);
+        let error = pull(&text, HELPERS).map(|_| ()).expect_err("it failed");
+        let mut said = format!("{error} {error:?}");
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            said.push_str(&format!(" {cause} {cause:?}"));
+            source = cause.source();
+        }
+        assert!(said.contains("docker-credential-fake failed"), "{said}");
+        assert!(!said.contains(SECRET), "{said}");
+    }
+}
+
+#[test]
 fn a_helper_that_fails_is_an_error_that_names_it() {
     let cases = [
         ("echo oops >&2; exit 3", "oops"),
