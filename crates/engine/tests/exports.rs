@@ -687,7 +687,7 @@ fn an_interrupt_ends_an_export() {
 fn a_damaged_blob_is_named_when_it_is_refused_and_made_anew() {
     let mut bench = Bench::new();
     let destination: Reference = format!("{}/out:1", bench.registry.host()).parse().unwrap();
-    bench.tags = vec![destination.clone()];
+    bench.tags = vec![destination];
     bench.export(Output::Image);
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     let blobs = bench.store.path().join("blobs/sha256");
