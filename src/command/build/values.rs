@@ -280,7 +280,7 @@ mod tests {
     fn names_have_no_digest() {
         let digest = Digest::of(b"");
         check(tag("--tag", &format!("x@{digest}")), "cannot have a digest");
-        check(tag("--tag", "UPPER"), "--tag UPPER");
+        check(tag("--tag", "UPPER"), "--tag: `UPPER`");
         check(
             image_name(digest.as_str()).map(|name| matches!(name, ImageName::Digest(_))),
             "true",
