@@ -26,8 +26,8 @@ use crate::output::LayerRef;
 /// Layers fetched at once.
 const FETCHES_MAX: usize = 3;
 /// Trees kept to grow the next ones from: one for each of the stages that
-/// usually run at once. A tree of 100,000 entries has some ten megabytes, and a
-/// build has one for every step.
+/// usually run at once. A tree of 100,000 entries has 25 MB, and a build has one
+/// for every step.
 const TREES_MAX: usize = 4;
 
 /// Gives out what is known of layers, and finds out what is not.
@@ -117,7 +117,7 @@ impl Layers {
             .try_collect()
             .await?;
         let tree = Arc::new(match lower {
-            Some(lower) => lower.with_layers(&indexes),
+            Some(lower) => self.take(lower).with_layers(&indexes),
             None => Tree::stack(&indexes),
         });
         let mut trees = self.trees.lock().expect("no panics under this lock");
@@ -126,6 +126,19 @@ impl Layers {
             trees.pop_front();
         }
         Ok(tree)
+    }
+
+    /// A tree to grow: itself where nobody else needs it, which for the steps of
+    /// one stage means that there is one tree; else a copy.
+    fn take(&self, tree: Arc<Tree>) -> Tree {
+        {
+            let mut trees = self.trees.lock().expect("no panics under this lock");
+            // The list's and the caller's.
+            if Arc::strong_count(&tree) == 2 {
+                trees.retain(|kept| !Arc::ptr_eq(kept, &tree));
+            }
+        }
+        Arc::unwrap_or_clone(tree)
     }
 
     /// Of the trees at hand, the one with the most of a stack's lower layers and

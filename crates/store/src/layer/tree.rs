@@ -151,7 +151,7 @@ impl Tree {
 
     /// Of several layers, the lowest first.
     pub fn stack(layers: &[Arc<LayerIndex>]) -> Self {
-        Self::empty().under(layers)
+        Self::empty().with_layers(layers)
     }
 
     /// With one more layer on top.
@@ -163,11 +163,7 @@ impl Tree {
     /// With several more layers on top, the lowest first: the same as a
     /// [`Tree::stack`] of all of them, without merging again what is below.
     #[must_use]
-    pub fn with_layers(&self, layers: &[Arc<LayerIndex>]) -> Self {
-        self.clone().under(layers)
-    }
-
-    fn under(self, layers: &[Arc<LayerIndex>]) -> Self {
+    pub fn with_layers(self, layers: &[Arc<LayerIndex>]) -> Self {
         layers
             .iter()
             .fold(self, |tree, layer| Merge::of_index(tree, layer.clone()))
