@@ -4,7 +4,7 @@
 use graph::{StepId, StepKind};
 
 use crate::copy::files::FilesError;
-use crate::copy::place::{PlaceError, clamp};
+use crate::copy::place::PlaceError;
 use crate::copy::select::SelectError;
 use crate::copy::write::WriteError;
 use crate::error::{BuildError, FailedStep};
@@ -282,4 +282,19 @@ fn nearest(pattern: &str, names: &[String]) -> Option<String> {
         .map(|(directory, _)| format!("{directory}/"))
         .unwrap_or_default();
     Some(format!("did you mean `{directory}{best}`?"))
+}
+
+/// A path with `..` stopped at the root.
+fn clamp(path: &str) -> String {
+    let mut components: Vec<&str> = Vec::new();
+    for component in path.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => {
+                components.pop();
+            }
+            other => components.push(other),
+        }
+    }
+    components.join("/")
 }

@@ -76,7 +76,7 @@ impl Context {
 
     /// Why a path that was not found is not there, if it is there but ignored.
     pub(crate) fn exclusion(&self, pattern: &str) -> Option<Exclusion> {
-        let path = EntryPath::parse(super::place::clamp(pattern).as_bytes()).ok()?;
+        let path = EntryPath::parse(pattern.as_bytes()).ok()?;
         let parent = self.root.open_dir(path.parent()?.as_bytes()).ok()?;
         if !parent.exists(path.name()).ok()? {
             return None;

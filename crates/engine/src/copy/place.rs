@@ -590,18 +590,3 @@ fn join(directory: &EntryPath, relative: &EntryPath) -> Result<EntryPath, store:
         directory.join(relative.as_bytes())
     }
 }
-
-/// A path with `..` stopped at the root.
-pub(crate) fn clamp(path: &str) -> String {
-    let mut components: Vec<&str> = Vec::new();
-    for component in path.split('/') {
-        match component {
-            "" | "." => {}
-            ".." => {
-                components.pop();
-            }
-            other => components.push(other),
-        }
-    }
-    components.join("/")
-}

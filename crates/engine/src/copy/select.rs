@@ -70,7 +70,8 @@ pub(crate) fn select(source: &dyn Files, pattern: &str) -> Result<Vec<Match>, Se
         pattern: pattern.to_owned(),
         reason: error.to_string(),
     })?;
-    let components = clamp(parsed.components);
+    // The graph gives clean patterns: `..` has been stopped at the root (spec row C12).
+    let components = parsed.components;
     let names: Option<Vec<&str>> = components
         .iter()
         .map(|component| match component {
@@ -103,7 +104,7 @@ pub(crate) fn select(source: &dyn Files, pattern: &str) -> Result<Vec<Match>, Se
 /// Names in the directory of `pattern`: what somebody may have meant who wrote one that is not
 /// there.
 pub(crate) fn near(source: &dyn Files, pattern: &str) -> Vec<String> {
-    let Ok(path) = EntryPath::parse(super::place::clamp(pattern).as_bytes()) else {
+    let Ok(path) = EntryPath::parse(pattern.as_bytes()) else {
         return Vec::new();
     };
     let parent = path.parent().unwrap_or_else(EntryPath::root);
@@ -209,20 +210,6 @@ fn walk(source: &dyn Files, top: &EntryPath, below: &mut Vec<Below>) -> Result<(
         }
     }
     Ok(())
-}
-
-/// `..` stops at the root of the source (spec row C12).
-fn clamp(components: Vec<Component>) -> Vec<Component> {
-    let mut clamped = Vec::with_capacity(components.len());
-    for component in components {
-        match component {
-            Component::Name(name) if name == ".." => {
-                clamped.pop();
-            }
-            other => clamped.push(other),
-        }
-    }
-    clamped
 }
 
 impl Selection {
