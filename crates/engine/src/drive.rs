@@ -71,8 +71,12 @@ impl Drive {
                 .expect("a solver that is not done has asked for something")
                 .expect("steps do not panic and are not aborted");
             if let Err(failed) = self.take(done, uploads, &mut times) {
-                let (step, error) = *failed;
                 self.stop(&mut tasks).await;
+                // What fails while the user stops the build fails because of that.
+                if self.interrupt.is_triggered() {
+                    return Err(DriveError::Interrupted);
+                }
+                let (step, error) = *failed;
                 return Err(DriveError::Step(step, error));
             }
         }

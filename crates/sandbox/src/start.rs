@@ -48,6 +48,9 @@ pub(crate) fn start_supervisor(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<(
     // be forked, and copying the page tables of a large one takes longer than all the rest.
     let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .arg0(SUPERVISOR)
+        // Ctrl-C reaches every process of the terminal's group. The caller decides what becomes
+        // of the sandbox; the supervisor must be there to be asked.
+        .process_group(0)
         .env_clear()
         .stdin(Stdio::from(theirs.into_descriptor()))
         .stdout(Stdio::from(stdout))
