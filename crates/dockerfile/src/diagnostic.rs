@@ -1,6 +1,6 @@
 //! What is wrong with a text, as data. Knows nothing of terminals, files or colours.
 
-use crate::Span;
+use crate::{Rule, Span};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub struct Diagnostic {
     pub label: String,
     /// What to do about it, where that is known.
     pub help: Option<String>,
+    /// The rule that is broken. An error breaks none: it is wrong whatever anybody's rules are.
+    pub rule: Option<Rule>,
 }
 
 impl Diagnostic {
@@ -35,6 +37,7 @@ impl Diagnostic {
             span,
             label: label.into(),
             help: None,
+            rule: None,
         }
     }
 
@@ -50,6 +53,13 @@ impl Diagnostic {
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// The same finding as one of a rule.
+    #[must_use]
+    pub fn of_rule(mut self, rule: Rule) -> Self {
+        self.rule = Some(rule);
         self
     }
 

@@ -20,6 +20,7 @@ mod instruction;
 mod json;
 mod line;
 mod parse;
+mod rule;
 mod shell_pattern;
 pub mod signal;
 mod span;
@@ -39,5 +40,6 @@ pub use expand::{
 };
 pub use instruction::WORDS_MAX;
 pub use parse::{DIAGNOSTICS_MAX, Parse, TEXT_BYTES_MAX, parse, parse_onbuild};
+pub use rule::Rule;
 pub use shell_pattern::{PATTERN_CHARS_MAX, PatternError};
 pub use span::{LineColumn, Span, Spanned};

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dockerfile::{Diagnostic, Parse};
-use graph::{BaseImage, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepKind};
+use graph::{
+    BaseImage, ContextName, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepKind,
+};
 use oci::{Digest, Reference, Repository};
 use store::layer::LayerOptions;
 
@@ -45,8 +47,8 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let pinned = pin(stages, &text, request, ports).await?;
     let lowered = lower(&pinned, &text, &request.graph, ports)?;
     let mut build = Build::open(request, ports, &text, lowered)?;
-    let (output, steps) = build.drive(request, ports, &text).await?;
-    let image = build.assemble(request, output);
+    let (outputs, steps) = build.drive(request, ports, &text).await?;
+    let image = build.assemble(request, outputs);
     let exported = build.export(request, ports, &image).await?;
     build.close(ports)?;
     Ok(report(&image, steps, exported, ports, began))
@@ -134,7 +136,12 @@ fn lower(
         .graph
         .steps()
         .iter()
-        .filter(|step| !matches!(step.kind, StepKind::Scratch | StepKind::Base(_)))
+        .filter(|step| {
+            !matches!(
+                step.kind,
+                StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_)
+            )
+        })
         .count();
     ports.reporter.report(Event::Planned { steps });
     Ok(lowered)
@@ -169,7 +176,8 @@ impl Build {
                 .map(|(digest, repository)| (digest.clone(), repository.clone()))
                 .collect(),
         );
-        let context = open_context(&request.context, text, &ports.store)?;
+        let main = open_context(&request.context, text, &ports.store)?;
+        let contexts = main.map(|context| (ContextName::Main, context));
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
         let cancel = sandbox::CancelToken::new()
             .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
@@ -182,7 +190,7 @@ impl Build {
             store: ports.store.clone(),
             scratch,
             layers,
-            context,
+            contexts: contexts.into_iter().collect(),
             reporter: Arc::clone(&ports.reporter),
             cancel,
             sandbox: request.sandbox,
@@ -209,7 +217,7 @@ impl Build {
         request: &BuildRequest,
         ports: &Ports,
         text: &Text,
-    ) -> Result<(StepOutput, Vec<StepReport>), BuildError> {
+    ) -> Result<(Vec<StepOutput>, Vec<StepReport>), BuildError> {
         let options = SolverOptions {
             no_cache: request.no_cache,
             salt: salt(request),
@@ -221,7 +229,7 @@ impl Build {
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
         };
-        let driven = drive.reach_target(&mut self.uploads).await;
+        let driven = drive.reach_targets(&mut self.uploads).await;
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {
@@ -230,9 +238,10 @@ impl Build {
         })
     }
 
-    fn assemble(&self, request: &BuildRequest, output: StepOutput) -> Image {
+    fn assemble(&self, request: &BuildRequest, mut outputs: Vec<StepOutput>) -> Image {
+        let output = outputs.pop().expect("a build has a target");
         assemble(
-            &self.graph.target,
+            &self.graph.targets[0],
             output,
             &request.annotations,
             &rfc3339(request.epoch_seconds),
@@ -262,10 +271,10 @@ impl Build {
 
     /// What was learnt is durable when this returns.
     fn close(self, ports: &Ports) -> Result<(), BuildError> {
-        if let Ok(workshop) = Arc::try_unwrap(self.workshop)
-            && let Some(context) = workshop.context
-        {
-            context.close().map_err(disk)?;
+        if let Ok(workshop) = Arc::try_unwrap(self.workshop) {
+            for context in workshop.contexts.into_values() {
+                context.close().map_err(disk)?;
+            }
         }
         ports
             .store

@@ -1,5 +1,5 @@
 //! Asks the solver what to do and does it, several things at a time, until the
-//! target is there or something failed.
+//! targets are there or something failed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::report::StepReport;
 use crate::run::RunError;
 use crate::steps::{StepError, Workshop};
 
-/// A graph on its way to its target.
+/// A graph on its way to its targets.
 pub(crate) struct Drive {
     pub graph: Arc<BuildGraph>,
     pub solver: Solver<StepOutput>,
@@ -28,7 +28,7 @@ pub(crate) struct Drive {
     pub parallel: usize,
 }
 
-/// Why the target was not reached.
+/// Why a target was not reached.
 pub(crate) enum DriveError {
     Step(StepId, StepError),
     Interrupted,
@@ -46,19 +46,19 @@ enum Done {
 }
 
 impl Drive {
-    /// Reaches the target. Layers are handed to `uploads` as soon as they exist.
-    pub(crate) async fn reach_target(
+    /// Reaches the targets, and gives their outputs in their order. Layers are handed to `uploads` as soon as they exist.
+    pub(crate) async fn reach_targets(
         mut self,
         uploads: &mut Option<Uploads>,
-    ) -> Result<(StepOutput, Vec<StepReport>), DriveError> {
+    ) -> Result<(Vec<StepOutput>, Vec<StepReport>), DriveError> {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         let turns = Arc::new(Semaphore::new(self.parallel));
         let mut times: HashMap<StepId, Duration> = HashMap::new();
         loop {
             self.start(&mut tasks, &turns);
-            if let Some(output) = self.solver.output() {
-                let output = output.clone();
-                return Ok((output, self.report(&times)));
+            if let Some(outputs) = self.solver.outputs() {
+                let outputs = outputs.into_iter().cloned().collect();
+                return Ok((outputs, self.report(&times)));
             }
             let done = tokio::select! {
                 done = tasks.join_next() => done,
@@ -108,26 +108,22 @@ impl Drive {
                         }
                         self.solver.on_probed(step, kind, hit);
                     }
-                    Action::FingerprintContext(step) => {
-                        let StepKind::Copy(copy) = self.graph.step(step).kind.clone() else {
-                            unreachable!("only copies have context sources");
-                        };
-                        let workshop = Arc::clone(&self.workshop);
-                        tasks.spawn_blocking(move || {
-                            Done::Fingerprint(step, workshop.fingerprint_context(step, &copy))
+                    Action::FingerprintOutside(step) => {
+                        let (workshop, graph) =
+                            (Arc::clone(&self.workshop), Arc::clone(&self.graph));
+                        tasks.spawn(async move {
+                            Done::Fingerprint(step, workshop.fingerprint_outside(step, graph).await)
                         });
                     }
                     Action::FingerprintSources(step) => {
-                        let StepKind::Copy(copy) = self.graph.step(step).kind.clone() else {
-                            unreachable!("only copies have sources in other steps");
-                        };
-                        let (workshop, outputs) =
-                            (Arc::clone(&self.workshop), self.outputs_for(step));
+                        let (workshop, graph) =
+                            (Arc::clone(&self.workshop), Arc::clone(&self.graph));
+                        let outputs = self.outputs_for(step);
                         tasks.spawn(async move {
-                            Done::Fingerprint(
-                                step,
-                                workshop.fingerprint_sources(&copy, &outputs).await,
-                            )
+                            let step_read = graph.step(step);
+                            let fingerprint =
+                                workshop.fingerprint_sources(step_read, &outputs).await;
+                            Done::Fingerprint(step, fingerprint)
                         });
                     }
                     Action::Run {
@@ -162,6 +158,14 @@ impl Drive {
         let work = match step.kind.clone() {
             StepKind::Scratch => return self.solver.on_ran(id, StepOutput::scratch()),
             StepKind::Base(base) => return self.solver.on_ran(id, StepOutput::of_base(&base)),
+            StepKind::Merge(layer) => {
+                let made = self.solver.output_of(layer).expect("inputs come first");
+                let output = parent.on_top(made);
+                for key in &keys {
+                    output.remember(&self.workshop.store, key);
+                }
+                return self.solver.on_ran(id, output);
+            }
             work @ (StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_)) => work,
         };
         let title = step.title.clone();
@@ -187,7 +191,9 @@ impl Drive {
                 StepKind::Run(run) => workshop.run(id, run, parent).await,
                 StepKind::Copy(copy) => workshop.copy(id, graph, copy, parent, outputs, soon).await,
                 StepKind::Workdir(workdir) => workshop.workdir(workdir, parent, soon).await,
-                StepKind::Scratch | StepKind::Base(_) => unreachable!("answered without a task"),
+                StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_) => {
+                    unreachable!("answered without a task")
+                }
             };
             let took = began.elapsed();
             let outcome = match &result {
@@ -256,15 +262,24 @@ impl Drive {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Whether a step's layer is a layer of the target, and not of a stage that
+    /// Whether a step's layer is a layer of a target, and not of a stage that
     /// is only copied from.
     fn in_target(&self, step: StepId) -> bool {
-        let mut at = Some(self.graph.target.step);
-        while let Some(id) = at {
+        let mut at: Vec<StepId> = self
+            .graph
+            .targets
+            .iter()
+            .map(|target| target.step)
+            .collect();
+        while let Some(id) = at.pop() {
             if self.first(id) == step {
                 return true;
             }
-            at = self.graph.step(id).parent;
+            let above = self.graph.step(id);
+            at.extend(above.parent);
+            if let StepKind::Merge(layer) = above.kind {
+                at.push(layer);
+            }
         }
         false
     }
@@ -282,9 +297,11 @@ impl Drive {
         }
         match &self.graph.step(at).kind {
             StepKind::Base(base) => StepOutput::of_base(base),
-            StepKind::Scratch | StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
-                StepOutput::scratch()
-            }
+            StepKind::Scratch
+            | StepKind::Run(_)
+            | StepKind::Copy(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => StepOutput::scratch(),
         }
     }
 
@@ -324,8 +341,11 @@ impl Drive {
         let mut reports = Vec::new();
         for id in self.graph.ids() {
             let step = self.graph.step(id);
-            let is_base = matches!(step.kind, StepKind::Scratch | StepKind::Base(_));
-            if is_base || self.solver.repeats(id).is_some() {
+            let is_silent = matches!(
+                step.kind,
+                StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_)
+            );
+            if is_silent || self.solver.repeats(id).is_some() {
                 continue;
             }
             let outcome = match self.solver.state(id) {

@@ -94,9 +94,11 @@ pub(crate) fn failed_step(
         hint: None,
         command: match &step.kind {
             StepKind::Run(run) => Some(run.command_shown.clone()),
-            StepKind::Scratch | StepKind::Base(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
-                None
-            }
+            StepKind::Scratch
+            | StepKind::Base(_)
+            | StepKind::Copy(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => None,
         },
         output_tail: Vec::new(),
         input: false,
@@ -230,7 +232,11 @@ fn damaged_base(graph: &graph::BuildGraph, digest: &oci::Digest) -> Option<Strin
             let mut blobs = base.layers.iter().map(|layer| &layer.blob.digest);
             blobs.any(|blob| blob == digest).then_some(base)
         }
-        StepKind::Scratch | StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => None,
+        StepKind::Scratch
+        | StepKind::Run(_)
+        | StepKind::Copy(_)
+        | StepKind::Workdir(_)
+        | StepKind::Merge(_) => None,
     })?;
     Some(format!(
         "the layer belongs to the image {}, which is damaged or made to do harm: use another",

@@ -57,6 +57,18 @@ impl StepOutput {
         }
     }
 
+    /// The same with the layers of another output on top.
+    pub(crate) fn on_top(&self, upper: &Self) -> Self {
+        Self {
+            stack: self
+                .stack
+                .iter()
+                .chain(upper.stack.iter())
+                .cloned()
+                .collect(),
+        }
+    }
+
     /// The diff ids, bottom first.
     pub(crate) fn diff_ids(&self) -> Vec<DiffId> {
         self.stack

@@ -1,10 +1,13 @@
 //! Carries out one step: COPY, ADD and WORKDIR here, RUN in its cage.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use dockerfile::Span;
-use graph::{BuildGraph, CopySource, CopyStep, RunStep, StepId, WorkdirStep};
+use graph::{
+    BuildGraph, ContextName, CopySource, CopyStep, FileSource, RunStep, Step, StepId, StepKind,
+    Unpack, WorkdirStep,
+};
 use oci::{ChainId, Digest, Hasher};
 use store::Store;
 use store::dir::Dir;
@@ -32,7 +35,8 @@ pub(crate) struct Workshop {
     pub store: Store,
     pub scratch: Arc<Scratch>,
     pub layers: Layers,
-    pub context: Option<Context>,
+    /// The build contexts, by name.
+    pub contexts: BTreeMap<ContextName, Context>,
     pub reporter: Arc<dyn Reporter>,
     pub cancel: sandbox::CancelToken,
     pub sandbox: SandboxChoice,
@@ -83,23 +87,46 @@ pub(crate) struct Unselected {
 }
 
 impl Workshop {
-    /// Finds what a step copies from the context, and a digest of it all.
-    pub(crate) fn fingerprint_context(
-        &self,
+    /// A digest of everything that a step takes from outside of the graph. What a copy selects
+    /// is kept for when it is carried out.
+    pub(crate) async fn fingerprint_outside(
+        self: Arc<Self>,
         id: StepId,
-        copy: &CopyStep,
+        graph: Arc<BuildGraph>,
     ) -> Result<Digest, StepError> {
+        tokio::task::spawn_blocking(move || match &graph.step(id).kind {
+            StepKind::Copy(copy) => self.fingerprint_context(id, copy),
+            StepKind::Scratch
+            | StepKind::Base(_)
+            | StepKind::Run(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => unreachable!("only copies have sources outside"),
+        })
+        .await
+        .expect("fingerprinting does not panic")
+    }
+
+    /// The build context of a name.
+    fn context(&self, name: &ContextName, span: Span) -> Result<&Context, StepError> {
+        self.contexts.get(name).ok_or(StepError::NoContext { span })
+    }
+
+    /// Finds what a step copies from contexts, and a digest of it all.
+    fn fingerprint_context(&self, id: StepId, copy: &CopyStep) -> Result<Digest, StepError> {
         let mut hash = Hasher::default();
         let mut selections = Vec::new();
         for source in &copy.sources {
             let mut selection = Selection::default();
-            if let CopySource::Context { pattern, span } = source {
-                let context = self
-                    .context
-                    .as_ref()
-                    .ok_or(StepError::NoContext { span: *span })?;
+            if let CopySource::Files {
+                from: FileSource::Context(name),
+                pattern,
+                span,
+                pivot: _,
+            } = source
+            {
+                let context = self.context(name, *span)?;
                 selection.matches = select(context, pattern)
-                    .map_err(|source| self.unselected(source, *span, pattern))?;
+                    .map_err(|source| unselected(context, source, *span, pattern))?;
                 let fingerprint = selection
                     .fingerprint(context)
                     .map_err(|error| StepError::Write(error.into()))?;
@@ -114,37 +141,23 @@ impl Workshop {
         Ok(hash.finish())
     }
 
-    fn unselected(&self, source: SelectError, span: Span, pattern: &str) -> StepError {
-        let context = self.context.as_ref();
-        let excluded = context.and_then(|context| context.exclusion(pattern));
-        let near = match (&source, &excluded) {
-            (SelectError::NotFound { .. }, None) => context
-                .map(|context| near(context, pattern))
-                .unwrap_or_default(),
-            _ => Vec::new(),
-        };
-        StepError::Select(Box::new(Unselected {
-            source,
-            span,
-            from_context: true,
-            excluded,
-            near,
-        }))
-    }
-
     /// A digest of what a step copies from other steps, by content: the same
     /// files from a rebuilt stage have the same one.
     pub(crate) async fn fingerprint_sources(
         &self,
-        copy: &CopyStep,
+        step: &Step,
         outputs: &HashMap<StepId, StepOutput>,
     ) -> Result<Digest, StepError> {
+        let StepKind::Copy(copy) = &step.kind else {
+            unreachable!("only copies have sources in other steps");
+        };
         let mut hash = Hasher::default();
         for source in &copy.sources {
-            if let CopySource::Step {
-                step,
+            if let CopySource::Files {
+                from: FileSource::Step(step),
                 pattern,
                 span,
+                pivot: _,
             } = source
             {
                 let tree = self.layers.tree(&outputs[step].stack, false).await?;
@@ -196,7 +209,10 @@ impl Workshop {
                 (Ok(layer), _) => return Ok(parent.with(layer_ref(&layer))),
                 // Forgotten now, and made anew by the second attempt.
                 (Err(StepError::Write(WriteError::Damaged { number, layer, .. })), false)
-                    if let CopySource::Step { step, .. } = &copy.sources[number] =>
+                    if let CopySource::Files {
+                        from: FileSource::Step(step),
+                        ..
+                    } = &copy.sources[number] =>
                 {
                     self.layers.forget(&outputs[step].stack, layer);
                     healed = true;
@@ -216,11 +232,19 @@ impl Workshop {
         let mut stages = Vec::new();
         for (source, selection) in copy.sources.iter().zip(selections) {
             stages.push(match source {
-                CopySource::Context { .. } | CopySource::Inline(_) => None,
-                CopySource::Step {
-                    step,
+                CopySource::Inline(_)
+                | CopySource::Files {
+                    from: FileSource::Context(_),
+                    ..
+                } => None,
+                CopySource::Url(_) | CopySource::Git(_) => {
+                    unreachable!("lowering makes no such sources yet")
+                }
+                CopySource::Files {
+                    from: FileSource::Step(step),
                     pattern,
                     span,
+                    pivot: _,
                 } => {
                     let stack = &outputs[step].stack;
                     let tree = self.layers.tree(stack, false).await?;
@@ -304,17 +328,21 @@ impl Workshop {
                     placer.inline(&file.name, &file.content, &destination)?;
                     sources.push(OpenSource::Inline);
                 }
-                (CopySource::Step { .. }, Some((files, layers))) => {
+                (CopySource::Files { .. }, Some((files, layers))) => {
                     placer.place(number, matches, &destination)?;
                     sources.push(OpenSource::Stage { files, layers });
                 }
-                (CopySource::Context { span, .. }, _) => {
-                    let context = self
-                        .context
-                        .as_ref()
-                        .ok_or(StepError::NoContext { span: *span })?;
+                (
+                    CopySource::Files {
+                        from: FileSource::Context(name),
+                        span,
+                        ..
+                    },
+                    _,
+                ) => {
+                    let context = self.context(name, *span)?;
                     for found in matches {
-                        let unpacked = copy.unpack
+                        let unpacked = copy.unpack != Unpack::Nothing
                             && matches!(found.node.kind, NodeKind::File { .. })
                             && spools.unpack(
                                 &found.path,
@@ -339,8 +367,11 @@ impl Workshop {
                     }
                     sources.push(OpenSource::Context(context));
                 }
-                (CopySource::Step { .. }, None) => {
+                (CopySource::Files { .. }, None) => {
                     unreachable!("stages are opened for their sources")
+                }
+                (CopySource::Url(_) | CopySource::Git(_), _) => {
+                    unreachable!("lowering makes no such sources yet")
                 }
             }
         }
@@ -415,6 +446,21 @@ impl Workshop {
         });
         Ok(rung)
     }
+}
+
+fn unselected(context: &Context, source: SelectError, span: Span, pattern: &str) -> StepError {
+    let excluded = context.exclusion(pattern);
+    let near = match (&source, &excluded) {
+        (SelectError::NotFound { .. }, None) => near(context, pattern),
+        _ => Vec::new(),
+    };
+    StepError::Select(Box::new(Unselected {
+        source,
+        span,
+        from_context: true,
+        excluded,
+        near,
+    }))
 }
 
 fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -> StepError {

@@ -10,9 +10,10 @@
 //! |---|---|---|
 //! | any | format version, the caller's salt, the kind of key | title, stage, span, origin (R19) |
 //! | base | the diff ids of its layers | reference, manifest, configuration: what of it matters to a step is in that step (its variables, user, directory), and the target's configuration is never cached |
-//! | RUN | argv with SHELL, environment in order, directory, user, platform, network, names of extra hosts, inline files (R18) | proxy variables (A8), addresses of extra hosts, the command as shown |
-//! | COPY, ADD | for each source its kind and pattern, or its name and content; destination, its trailing slash, owner, mode, unpacking; fingerprints of the files (C21) | spans, ids of steps |
+//! | RUN | argv with SHELL, environment in order, directory, user, platform, network, security, names of extra hosts, inline files, mounts, limits, control group, host name (R18) | proxy variables (A8), addresses of extra hosts, the command as shown, values of secrets |
+//! | COPY, ADD | for each source its kind and pattern, or its name and content; destination, its trailing slash, owner, mode, unpacking, exclusions; fingerprints of the files (C21) | spans, ids of steps, what is at an address before it is fingerprinted |
 //! | WORKDIR | path, user | |
+//! | merge | nothing of its own: its inputs say it all | |
 //!
 //! Comments, line breaks outside arguments, the case of keywords and the names of stages are gone
 //! before there is a step. Every text is hashed behind its length and every part behind its name
@@ -24,12 +25,13 @@ use dockerfile::chown::{Identity, Owner};
 use oci::{Digest, Hasher};
 
 use crate::{
-    BaseImage, BaseLayer, Chmod, CopySource, CopyStep, ExtraHost, InlineFile, RunStep, StepKind,
-    Variable, WorkdirStep,
+    BaseImage, BaseLayer, Chmod, ContextName, CopySource, CopyStep, ExtraHost, FileSource,
+    GitSource, InlineFile, MountOwner, RunMount, RunMountKind, RunStep, Sharing, StepKind, Ulimit,
+    UrlSource, Variable, WorkdirStep,
 };
 
 /// Changes whenever the same parts come to mean another result, or are hashed in another way.
-const KEY_FORMAT: &str = "kiln step key 1";
+const KEY_FORMAT: &str = "kiln step key 2";
 
 /// The longest text that a part keeps as it is, in bytes; of a longer one it keeps the digest.
 const PART_TEXT_BYTES_MAX: usize = 256;
@@ -228,6 +230,7 @@ impl Describe for StepKind {
             Self::Run(run) => run.describe(parts),
             Self::Copy(copy) => copy.describe(parts),
             Self::Workdir(workdir) => workdir.describe(parts),
+            Self::Merge(_) => parts.text("operation", "merge"),
         }
     }
 }
@@ -260,6 +263,12 @@ impl Describe for RunStep {
             extra_hosts,
             files,
             platform,
+            mounts,
+            security,
+            shm_bytes,
+            ulimits,
+            cgroup_parent,
+            hostname,
             command_shown: _,
         } = self;
         parts.text("operation", "run");
@@ -281,6 +290,108 @@ impl Describe for RunStep {
             parts.text(format!("file.{index}.name"), name);
             parts.text(format!("file.{index}.content"), content);
         }
+        for (index, RunMount { kind, span: _ }) in mounts.iter().enumerate() {
+            describe_mount(index, kind, parts);
+        }
+        parts.text("security", security.name());
+        if let Some(bytes) = shm_bytes {
+            parts.text("shm-bytes", &bytes.to_string());
+        }
+        for Ulimit { name, soft, hard } in ulimits {
+            parts.text(format!("ulimit.{name}"), &format!("{soft}:{hard}"));
+        }
+        if let Some(parent) = cgroup_parent {
+            parts.text("cgroup-parent", parent);
+        }
+        if let Some(name) = hostname {
+            parts.text("hostname", name);
+        }
+    }
+}
+
+/// What a mount brings along is fingerprinted, or is no part of the key at all: the content of
+/// caches, secrets and agents. Where it is mounted, the command can see.
+fn describe_mount(index: usize, kind: &RunMountKind, parts: &mut KeyParts) {
+    let mut part = |name: &str, value: &str| parts.text(format!("mount.{index}.{name}"), value);
+    match kind {
+        RunMountKind::Bind {
+            target,
+            from,
+            path,
+            writable,
+        } => {
+            part("bind", target);
+            part("from", source_kind(from));
+            part("path", path);
+            part("writable", yes_or_no(*writable));
+        }
+        RunMountKind::Cache {
+            target,
+            id,
+            sharing,
+            seed,
+            owner,
+            read_only,
+        } => {
+            part("cache", target);
+            // As many builds leave the id out, it is the target itself that is the usual one.
+            if id.trim_matches('/') != target.trim_matches('/') {
+                part("id", id);
+            }
+            if *sharing != Sharing::Shared {
+                part("sharing", sharing.name());
+            }
+            if let Some((from, path)) = seed {
+                part("from", source_kind(from));
+                part("path", path);
+            }
+            part("owner", &owner_text(*owner));
+            part("read-only", yes_or_no(*read_only));
+        }
+        RunMountKind::Tmpfs { target, bytes_max } => {
+            part("tmpfs", target);
+            if let Some(bytes) = bytes_max {
+                part("bytes", &bytes.to_string());
+            }
+        }
+        RunMountKind::Secret {
+            id,
+            target,
+            variable,
+            owner,
+            required,
+        } => {
+            part("secret", id);
+            part("target", target.as_deref().unwrap_or(""));
+            part("variable", variable.as_deref().unwrap_or(""));
+            part("owner", &owner_text(*owner));
+            part("required", yes_or_no(*required));
+        }
+        RunMountKind::Ssh {
+            id,
+            target,
+            owner,
+            required,
+        } => {
+            part("ssh", id);
+            part("target", target.as_deref().unwrap_or(""));
+            part("owner", &owner_text(*owner));
+            part("required", yes_or_no(*required));
+        }
+    }
+}
+
+fn owner_text(owner: MountOwner) -> String {
+    let MountOwner { mode, uid, gid } = owner;
+    format!("{mode:o} {uid}:{gid}")
+}
+
+/// Which step or which files it is stands with the inputs, as a key or as a fingerprint.
+fn source_kind(from: &FileSource) -> &'static str {
+    match from {
+        FileSource::Context(ContextName::Main) => "context",
+        FileSource::Context(ContextName::Named(_)) => "named-context",
+        FileSource::Step(_) => "step",
     }
 }
 
@@ -293,20 +404,48 @@ impl Describe for CopyStep {
             chown,
             chmod,
             unpack,
+            parents,
+            excludes,
         } = self;
         parts.text("operation", "copy");
         parts.text("sources", &sources.len().to_string());
         for (index, source) in sources.iter().enumerate() {
             match source {
-                CopySource::Context { pattern, span: _ } => {
-                    parts.text(format!("source.{index}.context"), pattern);
-                }
-                // Which step it is stands with the inputs, as a key or as a fingerprint.
-                CopySource::Step {
-                    step: _,
+                CopySource::Files {
+                    from,
                     pattern,
+                    pivot,
                     span: _,
-                } => parts.text(format!("source.{index}.path"), pattern),
+                } => {
+                    parts.text(format!("source.{index}.from"), source_kind(from));
+                    parts.text(format!("source.{index}.path"), pattern);
+                    if *parents {
+                        parts.text(format!("source.{index}.pivot"), &pivot.to_string());
+                    }
+                }
+                // The name of what is copied comes from the address.
+                CopySource::Url(UrlSource {
+                    url,
+                    checksum: _,
+                    span: _,
+                }) => parts.text(format!("source.{index}.url"), url),
+                // The fingerprint is the commit.
+                CopySource::Git(GitSource {
+                    repository: _,
+                    reference: _,
+                    subdirectory,
+                    submodules,
+                    keep_git_dir,
+                    checksum: _,
+                    span: _,
+                }) => {
+                    parts.text(format!("source.{index}.git"), subdirectory);
+                    parts.text(format!("source.{index}.submodules"), yes_or_no(*submodules));
+                    parts.text(
+                        format!("source.{index}.keep-git-dir"),
+                        yes_or_no(*keep_git_dir),
+                    );
+                }
                 CopySource::Inline(InlineFile { name, content }) => {
                     parts.text(format!("source.{index}.name"), name);
                     parts.text(format!("source.{index}.content"), content);
@@ -327,7 +466,11 @@ impl Describe for CopyStep {
         if let Some(Chmod { text, change: _ }) = chmod {
             parts.text("mode", text);
         }
-        parts.text("unpack", yes_or_no(*unpack));
+        parts.text("unpack", unpack.name());
+        parts.text("parents", yes_or_no(*parents));
+        for (index, pattern) in excludes.iter().enumerate() {
+            parts.text(format!("exclude.{index}"), pattern);
+        }
     }
 }
 

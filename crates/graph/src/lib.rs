@@ -10,6 +10,7 @@
 mod image;
 mod key;
 mod lower;
+mod mount;
 mod paths;
 mod request;
 mod scope;
@@ -20,10 +21,11 @@ mod step;
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use key::{CacheKey, KeyKind, KeyPart, KeyParts, PartValue};
 pub use lower::{Lowered, lower};
-pub use request::{ExtraHost, Network, Request};
+pub use mount::{MountOwner, RunMount, RunMountKind, Sharing};
+pub use request::{Entitlement, ExtraHost, NamedContext, Network, Request, Ulimit};
 pub use solver::{Action, Output, Solver, SolverOptions, StepState};
 pub use stage::{NamedImage, Pinned, StageSet, stages};
 pub use step::{
-    BuildGraph, Chmod, CopySource, CopyStep, InlineFile, Origin, RunStep, Step, StepId, StepKind,
-    Variable, WorkdirStep,
+    BuildGraph, Chmod, ContextName, CopySource, CopyStep, FileSource, GitSource, InlineFile,
+    Origin, RunSecurity, RunStep, Step, StepId, StepKind, Unpack, UrlSource, Variable, WorkdirStep,
 };

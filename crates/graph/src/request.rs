@@ -1,8 +1,8 @@
 //! What the user asked for, resolved: no defaults are left to be found, nothing ambient.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use oci::Platform;
+use oci::{Platform, Reference};
 
 /// Everything beside the Dockerfile that decides what is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,22 @@ pub struct Request {
     pub network: Network,
     /// `--add-host`, in order.
     pub extra_hosts: Vec<ExtraHost>,
+    /// `--build-context`, by name.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// `--no-cache-filter`: stages that are built anew.
+    pub no_cache_stages: BTreeSet<String>,
+    /// `--allow`.
+    pub allowed: BTreeSet<Entitlement>,
+    /// The ids of `--secret`.
+    pub secrets: BTreeSet<String>,
+    /// The ids of `--ssh`.
+    pub ssh: BTreeSet<String>,
+    /// `--shm-size`, in bytes.
+    pub shm_bytes: Option<u64>,
+    /// `--ulimit`, each name once.
+    pub ulimits: Vec<Ulimit>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
 }
 
 impl Request {
@@ -37,6 +53,14 @@ impl Request {
             labels: BTreeMap::new(),
             network: Network::Default,
             extra_hosts: Vec::new(),
+            contexts: BTreeMap::new(),
+            no_cache_stages: BTreeSet::new(),
+            allowed: BTreeSet::new(),
+            secrets: BTreeSet::new(),
+            ssh: BTreeSet::new(),
+            shm_bytes: None,
+            ulimits: Vec::new(),
+            cgroup_parent: None,
         }
     }
 }
@@ -70,4 +94,33 @@ pub struct ExtraHost {
     pub name: String,
     /// Its address. Not part of a step's key (R18).
     pub address: String,
+}
+
+/// What a name given with `--build-context` stands for (F7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// Files of a directory, an archive or a repository: whoever builds has them.
+    Files,
+    /// An image.
+    Image(Reference),
+}
+
+/// Something that a Dockerfile may only do where the user allowed it (`--allow`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `RUN --network=host`. kiln's usual network is the host's, so nothing depends on it.
+    NetworkHost,
+    /// `RUN --security=insecure`.
+    SecurityInsecure,
+}
+
+/// A limit of a process (setrlimit(2)), for everything that RUN starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    /// As in `--ulimit`: `nofile`, `nproc`, …; one that setrlimit(2) has.
+    pub name: String,
+    /// In the unit of the limit; `u64::MAX` is no limit.
+    pub soft: u64,
+    /// Not below `soft`.
+    pub hard: u64,
 }

@@ -1,7 +1,7 @@
 //! What to do next, and nothing else: the solver is told what happened and answers with actions.
 //!
-//! It starts at the target. Once the context fingerprints of everything below the target are
-//! known, so is every definition key, and the cache is asked for the target's; only where that
+//! It starts at the targets. Once the fingerprints of everything from outside below the targets
+//! are known, so is every definition key, and the cache is asked for the targets'; only where that
 //! misses are the inputs looked at, each by its own definition key. A step whose inputs have
 //! become available gets a second chance by its content key before it is run. Steps with equal
 //! definition keys are one step.
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use oci::Digest;
 
-use crate::{BuildGraph, CacheKey, CopySource, KeyKind, KeyParts, StepId, StepKind};
+use crate::{BuildGraph, CacheKey, FileSource, KeyKind, KeyParts, StepId, StepKind};
 
 /// What a step results in, which the solver hands on without looking into it.
 pub trait Output: Clone {
@@ -37,11 +37,11 @@ pub struct SolverOptions {
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Take the fingerprint of all the context files that a copy selects; answer with
-    /// [`Solver::on_fingerprint`].
-    FingerprintContext(StepId),
-    /// Take the fingerprint of all the files that a copy selects from other steps, whose outputs
-    /// exist; answer with [`Solver::on_fingerprint`].
+    /// Take the fingerprint of everything that a step takes from outside of the graph: files of
+    /// contexts, what is behind addresses; answer with [`Solver::on_fingerprint`].
+    FingerprintOutside(StepId),
+    /// Take the fingerprint of all the files that a step copies or mounts from other steps, whose
+    /// outputs exist; answer with [`Solver::on_fingerprint`].
     FingerprintSources(StepId),
     /// Ask the cache; answer with [`Solver::on_probed`].
     Probe {
@@ -53,13 +53,13 @@ pub enum Action {
         key: CacheKey,
     },
     /// Carry the step out and record the output under its keys; answer with [`Solver::on_ran`].
-    /// The outputs of all its inputs exist. A base needs no more than an answer.
+    /// The outputs of all its inputs exist. A base or a merge needs no more than an answer.
     Run {
         /// The step.
         step: StepId,
         /// To record under.
         definition: CacheKey,
-        /// To record under too; nothing for a base.
+        /// To record under too; nothing for a base or a merge.
         content: Option<CacheKey>,
     },
 }
@@ -89,10 +89,10 @@ pub enum StepState {
 #[derive(Debug, Clone)]
 pub struct Solver<O> {
     nodes: Vec<Node<O>>,
-    target: StepId,
+    targets: Vec<StepId>,
     options: SolverOptions,
-    /// Context fingerprints that were asked for and have not come yet.
-    context_pending: usize,
+    /// Fingerprints from outside that were asked for and have not come yet.
+    outside_pending: usize,
     queue: Vec<Action>,
     failed: Option<StepId>,
 }
@@ -103,11 +103,14 @@ struct Node<O> {
     inputs: Vec<Input>,
     operation: KeyParts,
     is_base: bool,
-    copies_context: bool,
-    copies_steps: bool,
-    /// Whether the target's output depends on it.
+    /// It only puts together what other steps made.
+    is_merge: bool,
+    ignores_cache: bool,
+    reads_outside: bool,
+    reads_steps: bool,
+    /// Whether a target's output depends on it.
     in_cone: bool,
-    context: Option<Digest>,
+    outside: Option<Digest>,
     sources: Option<Digest>,
     definition: Option<Keyed>,
     content: Option<Keyed>,
@@ -154,7 +157,9 @@ impl<O: Output> Solver<O> {
     /// A solver that has done nothing yet.
     pub fn new(graph: &BuildGraph, options: SolverOptions) -> Self {
         let mut nodes: Vec<Node<O>> = graph.ids().map(|id| Node::new(graph, id)).collect();
-        nodes[graph.target.step.index()].in_cone = true;
+        for target in &graph.targets {
+            nodes[target.step.index()].in_cone = true;
+        }
         for index in (0..nodes.len()).rev() {
             if nodes[index].in_cone {
                 for input in nodes[index].inputs.clone() {
@@ -164,18 +169,18 @@ impl<O: Output> Solver<O> {
         }
         let queue: Vec<Action> = graph
             .ids()
-            .filter(|id| nodes[id.index()].in_cone && nodes[id.index()].copies_context)
-            .map(Action::FingerprintContext)
+            .filter(|id| nodes[id.index()].in_cone && nodes[id.index()].reads_outside)
+            .map(Action::FingerprintOutside)
             .collect();
         let mut solver = Self {
             nodes,
-            target: graph.target.step,
+            targets: graph.targets.iter().map(|target| target.step).collect(),
             options,
-            context_pending: queue.len(),
+            outside_pending: queue.len(),
             queue,
             failed: None,
         };
-        if solver.context_pending == 0 {
+        if solver.outside_pending == 0 {
             solver.define();
         }
         solver
@@ -197,12 +202,12 @@ impl<O: Output> Solver<O> {
             self.second_chance(step);
         } else {
             assert!(
-                node.copies_context && node.context.is_none(),
+                node.reads_outside && node.outside.is_none(),
                 "nobody asked for a fingerprint of step {step}"
             );
-            node.context = Some(fingerprint);
-            self.context_pending -= 1;
-            if self.context_pending == 0 {
+            node.outside = Some(fingerprint);
+            self.outside_pending -= 1;
+            if self.outside_pending == 0 {
                 self.define();
             }
         }
@@ -248,9 +253,9 @@ impl<O: Output> Solver<O> {
         self.queue.clear();
     }
 
-    /// Whether the target's output is there.
+    /// Whether the outputs of all targets are there.
     pub fn is_done(&self) -> bool {
-        self.output().is_some()
+        self.outputs().is_some()
     }
 
     /// The first step that failed.
@@ -258,9 +263,12 @@ impl<O: Output> Solver<O> {
         self.failed
     }
 
-    /// The target's output.
-    pub fn output(&self) -> Option<&O> {
-        self.output_of(self.target)
+    /// The outputs of the targets, in their order, once all of them are there.
+    pub fn outputs(&self) -> Option<Vec<&O>> {
+        self.targets
+            .iter()
+            .map(|target| self.output_of(*target))
+            .collect()
     }
 
     /// A step's output, where it is there. A running step's inputs always are.
@@ -319,7 +327,7 @@ impl<O: Output> Solver<O> {
         &self.nodes[self.nodes[step.index()].twin.index()]
     }
 
-    /// Makes every definition key, finds the steps that repeat others, and begins at the target.
+    /// Makes every definition key, finds the steps that repeat others, and begins at the targets.
     fn define(&mut self) {
         let mut first: HashMap<CacheKey, StepId> = HashMap::new();
         for index in 0..self.nodes.len() {
@@ -336,8 +344,8 @@ impl<O: Output> Solver<O> {
                 let definition = definition.expect("inputs come before their users");
                 parts.digest(input.role.clone(), definition.key.digest().clone());
             }
-            if let Some(context) = &self.nodes[index].context {
-                parts.digest("context", context.clone());
+            if let Some(outside) = &self.nodes[index].outside {
+                parts.digest("outside", outside.clone());
             }
             let keyed = Keyed::from(parts);
             let twin = *first.entry(keyed.key.clone()).or_insert(id);
@@ -351,7 +359,9 @@ impl<O: Output> Solver<O> {
             node.definition = Some(keyed);
             node.twin = twin;
         }
-        self.want(self.nodes[self.target.index()].twin);
+        for target in self.targets.clone() {
+            self.want(self.nodes[target.index()].twin);
+        }
     }
 
     /// Somebody needs the step's output. Without a cache that is true of its inputs too, all the
@@ -366,7 +376,7 @@ impl<O: Output> Solver<O> {
             }
             if node.is_base {
                 self.run(step);
-            } else if self.options.no_cache {
+            } else if self.options.no_cache || node.ignores_cache {
                 node.progress = Progress::Waiting;
                 wanted.extend(node.inputs.iter().map(|input| input.step));
                 waiting.push(step);
@@ -414,7 +424,9 @@ impl<O: Output> Solver<O> {
         if !ready {
             return;
         }
-        if node.copies_steps {
+        if node.is_merge {
+            self.run(step);
+        } else if node.reads_steps {
             self.nodes[step.index()].progress = Progress::Fingerprinting;
             self.queue.push(Action::FingerprintSources(step));
         } else {
@@ -430,8 +442,8 @@ impl<O: Output> Solver<O> {
         let parent = node.inputs.first().expect("only a base has no parent");
         let parent_output = self.output_of(parent.step).expect("inputs are there");
         parts.digest(parent.role.clone(), parent_output.content());
-        if let Some(context) = &node.context {
-            parts.digest("context", context.clone());
+        if let Some(outside) = &node.outside {
+            parts.digest("outside", outside.clone());
         }
         if let Some(sources) = &node.sources {
             parts.digest("copied", sources.clone());
@@ -439,7 +451,7 @@ impl<O: Output> Solver<O> {
         let keyed = Keyed::from(parts);
         let key = keyed.key.clone();
         self.nodes[step.index()].content = Some(keyed);
-        if self.options.no_cache {
+        if self.options.no_cache || self.nodes[step.index()].ignores_cache {
             self.run(step);
         } else {
             self.nodes[step.index()].progress = Progress::ProbingContent;
@@ -487,35 +499,30 @@ impl<O> Node<O> {
             step: parent,
             role: "parent".to_owned(),
         }));
-        let (mut copies_context, mut copies_steps) = (false, false);
-        let is_base = match &step.kind {
-            StepKind::Scratch | StepKind::Base(_) => true,
-            StepKind::Run(_) | StepKind::Workdir(_) => false,
-            StepKind::Copy(copy) => {
-                for (index, source) in copy.sources.iter().enumerate() {
-                    match source {
-                        CopySource::Context { .. } => copies_context = true,
-                        CopySource::Inline(_) => {}
-                        CopySource::Step { step, .. } => {
-                            copies_steps = true;
-                            inputs.push(Input {
-                                step: *step,
-                                role: format!("source.{index}"),
-                            });
-                        }
-                    }
-                }
-                false
+        if let StepKind::Merge(layer) = &step.kind {
+            inputs.push(Input {
+                step: *layer,
+                role: "layer".to_owned(),
+            });
+        }
+        for (index, (from, _)) in step.file_sources().enumerate() {
+            if let FileSource::Step(source) = from {
+                inputs.push(Input {
+                    step: *source,
+                    role: format!("source.{index}"),
+                });
             }
-        };
+        }
         Self {
             inputs,
             operation: KeyParts::of_operation(&step.kind),
-            is_base,
-            copies_context,
-            copies_steps,
+            is_base: matches!(step.kind, StepKind::Scratch | StepKind::Base(_)),
+            is_merge: matches!(step.kind, StepKind::Merge(_)),
+            ignores_cache: step.ignores_cache,
+            reads_outside: step.reads_outside(),
+            reads_steps: step.reads_steps(),
             in_cone: false,
-            context: None,
+            outside: None,
             sources: None,
             definition: None,
             content: None,

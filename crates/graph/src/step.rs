@@ -8,9 +8,9 @@ use std::fmt;
 use dockerfile::Span;
 use dockerfile::chmod::ModeChange;
 use dockerfile::chown::Owner;
-use oci::{Platform, Reference};
+use oci::{Digest, Platform, Reference};
 
-use crate::{BaseImage, ExtraHost, Network, TargetImage};
+use crate::{BaseImage, ExtraHost, Network, RunMount, RunMountKind, TargetImage, Ulimit};
 
 /// The place of a step in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,8 +33,9 @@ impl fmt::Display for StepId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildGraph {
     steps: Vec<Step>,
-    /// What is to come out.
-    pub target: TargetImage,
+    /// What is to come out: an image for each platform, in the order in which they were asked for.
+    /// At least one.
+    pub targets: Vec<TargetImage>,
 }
 
 impl BuildGraph {
@@ -42,16 +43,19 @@ impl BuildGraph {
     ///
     /// # Panics
     ///
-    /// When a step names itself or a later one, or the target is not in the table: a mistake of
-    /// the program, never of its input.
-    pub fn new(steps: Vec<Step>, target: TargetImage) -> Self {
+    /// When a step names itself or a later one, or a target is not in the table: a mistake of the
+    /// program, never of its input.
+    pub fn new(steps: Vec<Step>, targets: Vec<TargetImage>) -> Self {
         for (index, step) in steps.iter().enumerate() {
             for input in step.inputs() {
                 assert!(input.index() < index, "step {index} names step {input}");
             }
         }
-        assert!(target.step.index() < steps.len(), "the target is no step");
-        Self { steps, target }
+        assert!(!targets.is_empty(), "a graph without a target");
+        for target in &targets {
+            assert!(target.step.index() < steps.len(), "the target is no step");
+        }
+        Self { steps, targets }
     }
 
     /// All steps, inputs before their users.
@@ -86,20 +90,78 @@ pub struct Step {
     pub title: String,
     /// The stage's name, or `stage-N` for one without.
     pub stage: String,
+    /// It is carried out even where the cache knows its output (`--no-cache-filter`).
+    pub ignores_cache: bool,
 }
 
 impl Step {
-    /// The steps whose outputs this one reads: its parent first, then the sources of a copy.
+    /// The steps whose outputs this one reads: its parent first, then the sources of a copy or of
+    /// mounts, in their order.
     pub fn inputs(&self) -> impl Iterator<Item = StepId> + '_ {
-        let sources: &[CopySource] = match &self.kind {
-            StepKind::Copy(copy) => &copy.sources,
-            StepKind::Scratch | StepKind::Base(_) | StepKind::Run(_) | StepKind::Workdir(_) => &[],
-        };
-        let copied = sources.iter().filter_map(|source| match source {
-            CopySource::Step { step, .. } => Some(*step),
-            CopySource::Context { .. } | CopySource::Inline(_) => None,
+        let sources = self.file_sources().filter_map(|(from, _)| match from {
+            FileSource::Step(step) => Some(*step),
+            FileSource::Context(_) => None,
         });
-        self.parent.into_iter().chain(copied)
+        let layer = match &self.kind {
+            StepKind::Merge(layer) => Some(*layer),
+            StepKind::Scratch
+            | StepKind::Base(_)
+            | StepKind::Run(_)
+            | StepKind::Copy(_)
+            | StepKind::Workdir(_) => None,
+        };
+        self.parent.into_iter().chain(layer).chain(sources)
+    }
+
+    /// What this step reads of contexts and of other steps, each with its path or pattern.
+    pub fn file_sources(&self) -> impl Iterator<Item = (&FileSource, &str)> {
+        let (copied, mounted): (&[CopySource], &[RunMount]) = match &self.kind {
+            StepKind::Copy(copy) => (&copy.sources, &[]),
+            StepKind::Run(run) => (&[], &run.mounts),
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Workdir(_) | StepKind::Merge(_) => {
+                (&[], &[])
+            }
+        };
+        let copied = copied.iter().filter_map(|source| match source {
+            CopySource::Files { from, pattern, .. } => Some((from, pattern.as_str())),
+            CopySource::Inline(_) | CopySource::Url(_) | CopySource::Git(_) => None,
+        });
+        let mounted = mounted.iter().filter_map(|mount| match &mount.kind {
+            RunMountKind::Bind { from, path, .. } => Some((from, path.as_str())),
+            RunMountKind::Cache { seed, .. } => {
+                seed.as_ref().map(|(from, path)| (from, path.as_str()))
+            }
+            RunMountKind::Tmpfs { .. } | RunMountKind::Secret { .. } | RunMountKind::Ssh { .. } => {
+                None
+            }
+        });
+        copied.chain(mounted)
+    }
+
+    /// Whether it takes something from outside of the graph that has to be fingerprinted before
+    /// any key is known: files of a context, or what is behind an address.
+    pub fn reads_outside(&self) -> bool {
+        let remote = match &self.kind {
+            StepKind::Copy(copy) => copy
+                .sources
+                .iter()
+                .any(|source| matches!(source, CopySource::Url(_) | CopySource::Git(_))),
+            StepKind::Scratch
+            | StepKind::Base(_)
+            | StepKind::Run(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => false,
+        };
+        remote
+            || self
+                .file_sources()
+                .any(|(from, _)| matches!(from, FileSource::Context(_)))
+    }
+
+    /// Whether it reads files of other steps, not counting its parent.
+    pub fn reads_steps(&self) -> bool {
+        self.file_sources()
+            .any(|(from, _)| matches!(from, FileSource::Step(_)))
     }
 }
 
@@ -130,6 +192,27 @@ pub enum StepKind {
     Copy(CopyStep),
     /// Makes a directory. Always a layer (I11): `WORKDIR /` is not a step.
     Workdir(WorkdirStep),
+    /// Puts the layer of another step, which was made on nothing, on top of its parent: the second
+    /// half of `COPY --link` (C29). The layer's key does not know what is below it.
+    Merge(StepId),
+}
+
+/// A build context.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ContextName {
+    /// The one that the build was started with.
+    Main,
+    /// One of `--build-context NAME=…`.
+    Named(String),
+}
+
+/// Where a step takes files from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSource {
+    /// A build context. Its files all belong to root (C1).
+    Context(ContextName),
+    /// The output of an earlier step.
+    Step(StepId),
 }
 
 /// `NAME=value`.
@@ -163,8 +246,39 @@ pub struct RunStep {
     pub files: Vec<InlineFile>,
     /// What the program must be for.
     pub platform: Platform,
+    /// What is in its root only while it runs, in the order of the line.
+    pub mounts: Vec<RunMount>,
+    /// How much it may do.
+    pub security: RunSecurity,
+    /// The size of `/dev/shm` in bytes, where it is not to be the usual 64 MiB (R16).
+    pub shm_bytes: Option<u64>,
+    /// Limits of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// The control group that its own is made in.
+    pub cgroup_parent: Option<String>,
+    /// Its host name, where it is not to be the usual one (`BUILDKIT_SANDBOX_HOSTNAME`).
+    pub hostname: Option<String>,
     /// The command for messages: as written in the Dockerfile, on one line where it was.
     pub command_shown: String,
+}
+
+/// What a process may do (`RUN --security`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RunSecurity {
+    /// What commands of builds need.
+    Sandbox,
+    /// Everything that the sandbox can give. Only where the user allowed it.
+    Insecure,
+}
+
+impl RunSecurity {
+    /// The word as it stands behind `--security=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "sandbox",
+            Self::Insecure => "insecure",
+        }
+    }
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -191,8 +305,34 @@ pub struct CopyStep {
     pub chown: Option<Owner>,
     /// The mode of everything copied and of the directories made for it (C4, C5).
     pub chmod: Option<Chmod>,
-    /// ADD: a source file that is a tar archive is unpacked (C22).
-    pub unpack: bool,
+    /// Which sources are unpacked where they are tar archives (C22, C23).
+    pub unpack: Unpack,
+    /// Sources keep the directories that they are in (C28).
+    pub parents: bool,
+    /// Patterns, as in an ignore file, of what is not copied of directories (C27).
+    pub excludes: Vec<String>,
+}
+
+/// Which sources of a copy are unpacked where they are tar archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unpack {
+    /// None: COPY, and `ADD --unpack=false`.
+    Nothing,
+    /// Files: ADD.
+    Files,
+    /// Files and what addresses lead to: `ADD --unpack=true`.
+    All,
+}
+
+impl Unpack {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Files => "files",
+            Self::All => "all",
+        }
+    }
 }
 
 /// A mode as it was written and as it was understood.
@@ -207,25 +347,55 @@ pub struct Chmod {
 /// One source of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopySource {
-    /// Files of the build context, which all belong to root (C1).
-    Context {
-        /// Relative and clean: no `.`, `..`, slash at either end (C12, C16); empty is the whole
-        /// context. Wildcards as in [`dockerfile::glob`].
+    /// Files of a context, or of another step's output with their owners.
+    Files {
+        /// Whose.
+        from: FileSource,
+        /// From the root of what they are taken from, and clean: no `.`, `..`, slash at either
+        /// end (C12, C16); empty is everything. Wildcards as in [`dockerfile::glob`].
         pattern: String,
-        /// The word in the Dockerfile.
-        span: Span,
-    },
-    /// Files of another step's output, with their owners.
-    Step {
-        /// An earlier step.
-        step: StepId,
-        /// As for the context, from the root.
-        pattern: String,
+        /// How many components at its beginning are not kept under `--parents`: those before
+        /// `/./` (C28).
+        pivot: usize,
         /// The word in the Dockerfile.
         span: Span,
     },
     /// A here-document (H8): 0644, root.
     Inline(InlineFile),
+    /// What is behind an address: 0600, root (C24).
+    Url(UrlSource),
+    /// The files of a commit (C25).
+    Git(GitSource),
+}
+
+/// A file to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlSource {
+    /// `http` or `https`.
+    pub url: String,
+    /// What its content must hash to.
+    pub checksum: Option<Digest>,
+    /// The word in the Dockerfile.
+    pub span: Span,
+}
+
+/// Files of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitSource {
+    /// As git takes it, without fragment and query.
+    pub repository: String,
+    /// A branch, a tag or a commit; the default branch when absent.
+    pub reference: Option<String>,
+    /// The directory whose files are taken, relative and clean; empty is the whole tree.
+    pub subdirectory: String,
+    /// Whether submodules are checked out too.
+    pub submodules: bool,
+    /// Whether `.git` is among the files.
+    pub keep_git_dir: bool,
+    /// What the commit's id must begin with.
+    pub checksum: Option<String>,
+    /// The word in the Dockerfile.
+    pub span: Span,
 }
 
 /// A directory to make.

@@ -5,8 +5,10 @@
 //! of a Dockerfile are collected before anything is given up.
 
 mod config;
-mod files;
+mod copy;
 mod render;
+mod run;
+mod workdir;
 
 use std::collections::HashMap;
 
@@ -242,7 +244,29 @@ impl<'s> Lowerer<'s> {
             origin: Origin::Dockerfile,
             title,
             stage,
+            ignores_cache: false,
         })
+    }
+
+    /// A step on top of the stage so far.
+    fn step(&mut self, state: &mut State, line: Line<'_>, kind: StepKind, text: &str) -> StepId {
+        let text = match line.planned.origin {
+            crate::Origin::Dockerfile => text.to_owned(),
+            crate::Origin::Onbuild { .. } => format!("ONBUILD {text}"),
+        };
+        let title = self.title(state, line.stage, &text);
+        let elsewhere = line.planned.elsewhere.map(|_| line.stage.span);
+        let step = self.add_step(Step {
+            kind,
+            parent: Some(state.step),
+            span: elsewhere.unwrap_or(line.planned.instruction.span),
+            origin: line.planned.origin.clone(),
+            title,
+            stage: line.stage.shown.clone(),
+            ignores_cache: false,
+        });
+        state.step = step;
+        step
     }
 
     fn add_step(&mut self, step: Step) -> StepId {
@@ -340,7 +364,7 @@ impl<'s> Lowerer<'s> {
         };
         for name in self.request.build_args.keys() {
             let predefined = Scope::predefined(self.request, None).value(name).is_some()
-                || files::PROXY_NAMES
+                || run::PROXY_NAMES
                     .iter()
                     .any(|proxy| proxy.eq_ignore_ascii_case(name))
                 || name == "SOURCE_DATE_EPOCH";
@@ -376,7 +400,7 @@ impl<'s> Lowerer<'s> {
             history,
         };
         Ok(Lowered {
-            graph: BuildGraph::new(self.steps, target),
+            graph: BuildGraph::new(self.steps, vec![target]),
             warnings: self.findings,
         })
     }
@@ -429,6 +453,14 @@ impl State {
             sets_command: false,
             step_number: 0,
             step_count,
+        }
+    }
+
+    /// Where relative paths of this stage begin.
+    fn working_directory(&self) -> String {
+        match self.config.config.working_dir.as_str() {
+            "" => "/".to_owned(),
+            directory => directory.to_owned(),
         }
     }
 

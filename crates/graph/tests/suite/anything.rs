@@ -97,16 +97,16 @@ proptest! {
                 }
                 // As many entries with a layer as there are layers below the target.
                 let mut layers = 0;
-                let mut step = Some(graph.target.step);
+                let mut step = Some(graph.targets[0].step);
                 while let Some(id) = step {
                     layers += match &graph.step(id).kind {
                         StepKind::Scratch => 0,
                         StepKind::Base(base) => base.layers.len(),
-                        StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => 1,
+                        StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) | StepKind::Merge(_) => 1,
                     };
                     step = graph.step(id).parent;
                 }
-                let entries = graph.target.history.iter().filter(|entry| match entry {
+                let entries = graph.targets[0].history.iter().filter(|entry| match entry {
                     HistoryEntry::Base(entry) => !entry.empty_layer,
                     HistoryEntry::Made { layer, .. } => layer.is_some(),
                 });

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use dockerfile::Span;
 use graph::{
-    BuildGraph, CacheKey, ExtraHost, InlineFile, KeyKind, Network, Origin, Request, RunStep,
-    Solver, SolverOptions, Step, StepId, StepKind, TargetImage, Variable,
+    BuildGraph, CacheKey, ExtraHost, InlineFile, KeyKind, Network, Origin, Request, RunSecurity,
+    RunStep, Solver, SolverOptions, Step, StepId, StepKind, TargetImage, Variable,
 };
 use oci::{ImageConfig, Reference};
 use proptest::prelude::*;
@@ -297,7 +297,7 @@ fn a_key_can_be_explained() {
         let graph = graph(text);
         let solver = Machine::default().build(&graph);
         let parts = solver
-            .parts(graph.target.step, KeyKind::Definition)
+            .parts(graph.targets[0].step, KeyKind::Definition)
             .expect("known");
         let lines: Vec<String> = parts
             .iter()
@@ -309,7 +309,7 @@ fn a_key_can_be_explained() {
         assert_eq!(names.len(), lines.len(), "a name stands for two things");
         assert_eq!(
             Some(&parts.key()),
-            solver.key(graph.target.step, KeyKind::Definition)
+            solver.key(graph.targets[0].step, KeyKind::Definition)
         );
         lines
     };
@@ -355,6 +355,7 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
         origin: Origin::Dockerfile,
         title: String::new(),
         stage: String::new(),
+        ignores_cache: false,
     };
     let run = RunStep {
         argv: argv.clone(),
@@ -378,6 +379,12 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
             })
             .collect(),
         platform: support::platform("linux/amd64"),
+        mounts: Vec::new(),
+        security: RunSecurity::Sandbox,
+        shm_bytes: None,
+        ulimits: Vec::new(),
+        cgroup_parent: None,
+        hostname: None,
         command_shown: String::new(),
     };
     let target = TargetImage {
@@ -390,8 +397,10 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
         step(StepKind::Scratch, None),
         step(StepKind::Run(run), Some(StepId(0))),
     ];
-    let solver: Solver<Tree> =
-        Solver::new(&BuildGraph::new(steps, target), SolverOptions::default());
+    let solver: Solver<Tree> = Solver::new(
+        &BuildGraph::new(steps, vec![target]),
+        SolverOptions::default(),
+    );
     solver
         .key(StepId(1), KeyKind::Definition)
         .expect("nothing to wait for")

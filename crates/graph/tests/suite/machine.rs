@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use graph::{
-    Action, BuildGraph, CacheKey, CopySource, KeyKind, Output, Solver, SolverOptions, StepId,
+    Action, BuildGraph, CacheKey, FileSource, KeyKind, Output, Solver, SolverOptions, StepId,
     StepKind,
 };
 use oci::Digest;
@@ -38,7 +38,7 @@ impl Machine {
             assert!(!actions.is_empty(), "the solver is stuck");
             for action in actions {
                 match action {
-                    Action::FingerprintContext(step) => {
+                    Action::FingerprintOutside(step) => {
                         solver.on_fingerprint(step, self.fingerprint(graph, step));
                     }
                     Action::FingerprintSources(step) => {
@@ -77,14 +77,15 @@ impl Machine {
     }
 
     fn fingerprint(&self, graph: &BuildGraph, step: StepId) -> Digest {
-        let StepKind::Copy(copy) = &graph.step(step).kind else {
-            panic!("step {step} copies nothing");
-        };
+        assert!(
+            graph.step(step).reads_outside(),
+            "step {step} needs nothing"
+        );
         let mut files: Vec<String> = Vec::new();
-        for source in &copy.sources {
-            if let CopySource::Context { pattern, .. } = source {
-                let content = self.context.get(pattern).map_or("", String::as_str);
-                files.push(format!("{pattern}={content}"));
+        for (from, path) in graph.step(step).file_sources() {
+            if let FileSource::Context(_) = from {
+                let content = self.context.get(path).map_or("", String::as_str);
+                files.push(format!("{path}={content}"));
             }
         }
         Digest::of(files.join(" ").as_bytes())
@@ -99,7 +100,8 @@ fn run(graph: &BuildGraph, step: StepId, definition: &CacheKey) -> Tree {
         | StepKind::Scratch
         | StepKind::Base(_)
         | StepKind::Copy(_)
-        | StepKind::Workdir(_) => definition.to_string(),
+        | StepKind::Workdir(_)
+        | StepKind::Merge(_) => definition.to_string(),
     };
     Tree(Digest::of(content.as_bytes()))
 }

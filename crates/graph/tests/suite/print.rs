@@ -5,7 +5,8 @@ use std::fmt::Write;
 use dockerfile::chown::Identity;
 use dockerfile::{Diagnostic, LineColumn, Severity};
 use graph::{
-    BuildGraph, CopySource, HistoryEntry, InlineFile, Lowered, Origin, Step, StepKind, Variable,
+    BuildGraph, ContextName, CopySource, FileSource, HistoryEntry, InlineFile, Lowered, Origin,
+    Step, StepKind, Unpack, Variable,
 };
 
 pub(crate) fn lowered(text: &str, lowered: &Lowered, images: &[String]) -> String {
@@ -88,8 +89,15 @@ fn details(step: &Step) -> Vec<String> {
         StepKind::Copy(copy) => {
             for source in &copy.sources {
                 lines.push(match source {
-                    CopySource::Context { pattern, .. } => format!("context {pattern:?}"),
-                    CopySource::Step { step, pattern, .. } => format!("from {step} {pattern:?}"),
+                    CopySource::Files { from, pattern, .. } => match from {
+                        FileSource::Context(ContextName::Main) => format!("context {pattern:?}"),
+                        FileSource::Context(ContextName::Named(name)) => {
+                            format!("context {name} {pattern:?}")
+                        }
+                        FileSource::Step(step) => format!("from {step} {pattern:?}"),
+                    },
+                    CopySource::Url(url) => format!("{url:?}"),
+                    CopySource::Git(git) => format!("{git:?}"),
                     CopySource::Inline(file) => inline(file),
                 });
             }
@@ -110,10 +118,11 @@ fn details(step: &Step) -> Vec<String> {
             if let Some(mode) = &copy.chmod {
                 lines.push(format!("mode {}", mode.text));
             }
-            if copy.unpack {
+            if copy.unpack != Unpack::Nothing {
                 lines.push("unpack".to_owned());
             }
         }
+        StepKind::Merge(layer) => lines.push(format!("layer of {layer}")),
         StepKind::Workdir(workdir) => {
             lines.push(format!("path {} user {:?}", workdir.path, workdir.user));
         }
@@ -130,7 +139,7 @@ fn inline(file: &InlineFile) -> String {
 }
 
 fn target(graph: &BuildGraph) -> String {
-    let target = &graph.target;
+    let target = &graph.targets[0];
     let mut output = format!("{}\n", target.step);
     let config = serde_json::to_string_pretty(&target.config).expect("plain data");
     output.push_str(&config);

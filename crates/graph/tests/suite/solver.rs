@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use dockerfile::Span;
 use graph::{
-    Action, BuildGraph, CopySource, CopyStep, KeyKind, Network, Origin, RunStep, Solver,
-    SolverOptions, Step, StepId, StepKind, StepState, TargetImage,
+    Action, BuildGraph, ContextName, CopySource, CopyStep, FileSource, KeyKind, Network, Origin,
+    RunSecurity, RunStep, Solver, SolverOptions, Step, StepId, StepKind, StepState, TargetImage,
+    Unpack,
 };
 use oci::{Digest, ImageConfig, Reference};
 use proptest::prelude::*;
@@ -187,16 +188,19 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
             _ if steps.is_empty() => (StepKind::Scratch, None),
             Draft::Run(parent, n) => (run(*n), Some(earlier(*parent))),
             Draft::Context(parent, n) => {
-                let source = CopySource::Context {
+                let source = CopySource::Files {
+                    from: FileSource::Context(ContextName::Main),
                     pattern: n.to_string(),
+                    pivot: 0,
                     span: Span::default(),
                 };
                 (copy(vec![source]), Some(earlier(*parent)))
             }
             Draft::From(parent, from) => {
-                let sources = from.iter().map(|step| CopySource::Step {
-                    step: earlier(*step),
+                let sources = from.iter().map(|step| CopySource::Files {
+                    from: FileSource::Step(earlier(*step)),
                     pattern: String::new(),
+                    pivot: 0,
                     span: Span::default(),
                 });
                 (copy(sources.collect()), Some(earlier(*parent)))
@@ -209,6 +213,7 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
             origin: Origin::Dockerfile,
             title: String::new(),
             stage: String::new(),
+            ignores_cache: false,
         });
     }
     let target = TargetImage {
@@ -217,7 +222,7 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
         config: ImageConfig::default(),
         history: Vec::new(),
     };
-    BuildGraph::new(steps, target)
+    BuildGraph::new(steps, vec![target])
 }
 
 fn base(number: u8) -> StepKind {
@@ -240,6 +245,12 @@ fn run(number: u8) -> StepKind {
         extra_hosts: Vec::new(),
         files: Vec::new(),
         platform: support::platform("linux/amd64"),
+        mounts: Vec::new(),
+        security: RunSecurity::Sandbox,
+        shm_bytes: None,
+        ulimits: Vec::new(),
+        cgroup_parent: None,
+        hostname: None,
         command_shown: String::new(),
     })
 }
@@ -251,13 +262,15 @@ fn copy(sources: Vec<CopySource>) -> StepKind {
         destination_is_directory: true,
         chown: None,
         chmod: None,
-        unpack: false,
+        unpack: Unpack::Nothing,
+        parents: false,
+        excludes: Vec::new(),
     })
 }
 
 /// All that the target stands on, by the graph alone.
 fn cone(graph: &BuildGraph) -> HashSet<StepId> {
-    let mut cone = HashSet::from([graph.target.step]);
+    let mut cone = HashSet::from([graph.targets[0].step]);
     for id in graph.ids().rev() {
         if cone.contains(&id) {
             cone.extend(graph.step(id).inputs());
@@ -294,7 +307,7 @@ proptest! {
             prop_assert!(solver.failed().is_none() || actions.is_empty(), "acts after a failure");
             for action in actions {
                 match &action {
-                    Action::FingerprintContext(step) => {
+                    Action::FingerprintOutside(step) => {
                         prop_assert!(fingerprinted.insert((*step, true)), "asks twice");
                         prop_assert!(needed.contains(step), "not needed");
                         context_pending += 1;
@@ -322,14 +335,14 @@ proptest! {
                         prop_assert_eq!(content.is_none(), graph.step(*step).parent.is_none());
                     }
                 }
-                let (Action::FingerprintContext(step)
+                let (Action::FingerprintOutside(step)
                 | Action::FingerprintSources(step)
                 | Action::Probe { step, .. }
                 | Action::Run { step, .. }) = &action;
                 // Demanded: the target, or an input of a step whose definition missed. A twin may
                 // have been demanded in its place.
-                let demanded = matches!(action, Action::FingerprintContext(_))
-                    || std::iter::once(graph.target.step)
+                let demanded = matches!(action, Action::FingerprintOutside(_))
+                    || std::iter::once(graph.targets[0].step)
                         .chain(missed.iter().flat_map(|user| graph.step(*user).inputs()))
                         .any(|input| solver.repeats(input).unwrap_or(input) == *step);
                 prop_assert!(no_cache || demanded, "step {} was not asked for", step);
@@ -342,11 +355,10 @@ proptest! {
             let next = under_way.swap_remove(order.next().expect("endless") % under_way.len());
             let fingerprint = |step: StepId| Digest::of(step.to_string().as_bytes());
             match next {
-                Action::FingerprintContext(step) => {
+                Action::FingerprintOutside(step) => {
                     context_pending -= 1;
                     // Copies of the same pattern have the same files.
-                    let StepKind::Copy(copy) = &graph.step(step).kind else { unreachable!() };
-                    let CopySource::Context { pattern, .. } = &copy.sources[0] else { unreachable!() };
+                    let (_, pattern) = graph.step(step).file_sources().next().expect("a source");
                     solver.on_fingerprint(step, Digest::of(pattern.as_bytes()));
                 }
                 Action::FingerprintSources(step) => solver.on_fingerprint(step, fingerprint(step)),
@@ -373,7 +385,7 @@ proptest! {
                 prop_assert_eq!(solver.state(id), StepState::NotNeeded);
             }
         }
-        let target = solver.repeats(graph.target.step).unwrap_or(graph.target.step);
+        let target = solver.repeats(graph.targets[0].step).unwrap_or(graph.targets[0].step);
         let is_base = graph.step(target).parent.is_none();
         if !no_cache && !is_base && hits[target.index()].0 {
             prop_assert!(ran.is_empty(), "runs although the target is there");

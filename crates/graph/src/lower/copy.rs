@@ -1,29 +1,15 @@
-//! The instructions that change files: each becomes a step that holds all it needs.
+//! COPY and ADD: which files go where.
 
 use dockerfile::chmod::ModeChange;
 use dockerfile::chown::Owner;
-use dockerfile::{
-    AddInstruction, CommandForm, CopyInstruction, RunInstruction, Span, Spanned, expand_heredoc,
-};
+use dockerfile::{AddInstruction, CopyInstruction, Span, Spanned, expand_heredoc};
 
 use super::{Line, Lowerer, State, base_name};
 use crate::stage::{CopyFrom, expand_error};
 use crate::{
-    Chmod, CopySource, CopyStep, InlineFile, Network, RunStep, Step, StepId, StepKind, Variable,
-    WorkdirStep, paths,
+    Chmod, ContextName, CopySource, CopyStep, FileSource, InlineFile, StepId, StepKind, Unpack,
+    paths,
 };
-
-/// Build arguments that every RUN gets without a declaration (A8), in either case.
-pub(super) const PROXY_NAMES: [&str; 5] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
-
-/// The longest summary of a here-document in a title, in characters.
-const SUMMARY_CHARS_MAX: usize = 80;
 
 /// A COPY or ADD with its words expanded.
 struct Copied {
@@ -31,119 +17,10 @@ struct Copied {
     sources: Vec<CopySource>,
     /// The sources as history shows them.
     shown: Vec<String>,
-    unpack: bool,
+    unpack: Unpack,
 }
 
 impl Lowerer<'_> {
-    pub(super) fn run(
-        &mut self,
-        state: &mut State,
-        line: Line<'_>,
-        run: &RunInstruction,
-    ) -> Option<()> {
-        let RunInstruction {
-            mounts,
-            network,
-            security,
-            devices,
-            command,
-            files,
-        } = run;
-        let mut supported = Some(());
-        for flag in mounts {
-            supported = self.not_yet(line, flag.span, "RUN --mount");
-        }
-        for flag in devices {
-            supported = self.not_yet(line, flag.span, "RUN --device");
-        }
-        if let Some(flag) = security {
-            supported = self.not_yet(line, flag.span, "RUN --security");
-        }
-        let network = match network {
-            None => self.request.network,
-            Some(flag) => match flag.value.as_str() {
-                "default" => self.request.network,
-                "none" => Network::None,
-                "host" => Network::Host,
-                other => {
-                    let message =
-                        format!("`{other}` is not a network: expected default, none or host");
-                    return self.error(line, flag.span, message, "unknown network");
-                }
-            },
-        };
-        supported?;
-        let argv = state.command_words(command);
-        if argv.is_empty() {
-            let span = line.planned.instruction.span;
-            return self.error(line, span, "RUN has no command to run", "an empty array");
-        }
-        let environment = state.environment();
-        let texts = environment.iter().flat_map(|one| [&one.name, &one.value]);
-        if argv.iter().chain(texts).any(|text| text.contains('\0')) {
-            let message = "a command and its environment cannot contain NUL characters";
-            return self.error(line, line.planned.instruction.span, message, "contains one");
-        }
-        let arguments = &line.planned.instruction.arguments.value;
-        let history = format!(
-            "RUN {}{} # buildkit",
-            arguments_shown(state),
-            argv.join(" ")
-        );
-        let step = RunStep {
-            argv,
-            hidden_env: self.proxies(&environment),
-            env: environment,
-            cwd: working_directory(state),
-            user: state.config.config.user.clone(),
-            network,
-            extra_hosts: self.request.extra_hosts.clone(),
-            files: files
-                .iter()
-                .map(|file| InlineFile {
-                    name: file.name.value.clone(),
-                    content: file.content.clone(),
-                })
-                .collect(),
-            platform: state.platform.clone(),
-            command_shown: arguments.clone(),
-        };
-        let text = match lone_heredoc(line, run) {
-            Some(content) => format!("RUN {arguments} ({})", summary(&content)),
-            None => format!("RUN {arguments}"),
-        };
-        let step = self.step(state, line, StepKind::Run(step), &text);
-        state.record(history, Some(step));
-        Some(())
-    }
-
-    pub(super) fn workdir(
-        &mut self,
-        state: &mut State,
-        line: Line<'_>,
-        word: &Spanned<String>,
-    ) -> Option<()> {
-        let written = self.expand(state, line, word)?;
-        if written.is_empty() {
-            return self.error(line, word.span, "WORKDIR names no directory", "empty");
-        }
-        let path = paths::absolute(&working_directory(state), &written);
-        path.clone_into(&mut state.container().working_dir);
-        let history = format!("WORKDIR {path}");
-        if path == "/" {
-            state.record(history, None);
-            return Some(());
-        }
-        let step = WorkdirStep {
-            path,
-            user: state.config.config.user.clone(),
-        };
-        let text = format!("WORKDIR {}", line.planned.instruction.arguments.value);
-        let step = self.step(state, line, StepKind::Workdir(step), &text);
-        state.record(history, Some(step));
-        Some(())
-    }
-
     pub(super) fn add(
         &mut self,
         state: &mut State,
@@ -175,7 +52,11 @@ impl Lowerer<'_> {
             keyword: "ADD",
             sources,
             shown,
-            unpack: unpack.unwrap_or(true),
+            unpack: match unpack {
+                None => Unpack::Files,
+                Some(true) => Unpack::All,
+                Some(false) => Unpack::Nothing,
+            },
         };
         self.copied(
             state,
@@ -219,7 +100,7 @@ impl Lowerer<'_> {
             keyword: "COPY",
             sources,
             shown,
-            unpack: false,
+            unpack: Unpack::Nothing,
         };
         self.copied(
             state,
@@ -299,11 +180,13 @@ impl Lowerer<'_> {
         history.push_str(&format!(" {written} # buildkit"));
         let step = CopyStep {
             sources,
-            destination: paths::absolute(&working_directory(state), &written),
+            destination: paths::absolute(&state.working_directory(), &written),
             destination_is_directory: paths::names_directory(&written),
             chown: owner,
             chmod: mode,
             unpack,
+            parents: false,
+            excludes: Vec::new(),
         };
         let text = format!("{keyword} {}", line.planned.instruction.arguments.value);
         let step = self.step(state, line, StepKind::Copy(step), &text);
@@ -337,13 +220,15 @@ impl Lowerer<'_> {
                     }
                     let pattern = paths::relative(&path);
                     let span = line.planned.place(word.span);
-                    lowered.push(match from {
-                        Some(step) => CopySource::Step {
-                            step,
-                            pattern,
-                            span,
-                        },
-                        None => CopySource::Context { pattern, span },
+                    let from = match from {
+                        Some(step) => FileSource::Step(step),
+                        None => FileSource::Context(ContextName::Main),
+                    };
+                    lowered.push(CopySource::Files {
+                        from,
+                        pattern,
+                        pivot: 0,
+                        span,
                     });
                     shown.push(path);
                 }
@@ -413,88 +298,6 @@ impl Lowerer<'_> {
         self.copied_images.insert(image, step);
         step
     }
-
-    fn step(&mut self, state: &mut State, line: Line<'_>, kind: StepKind, text: &str) -> StepId {
-        let text = match line.planned.origin {
-            crate::Origin::Dockerfile => text.to_owned(),
-            crate::Origin::Onbuild { .. } => format!("ONBUILD {text}"),
-        };
-        let title = self.title(state, line.stage, &text);
-        let elsewhere = line.planned.elsewhere.map(|_| line.stage.span);
-        let step = self.add_step(Step {
-            kind,
-            parent: Some(state.step),
-            span: elsewhere.unwrap_or(line.planned.instruction.span),
-            origin: line.planned.origin.clone(),
-            title,
-            stage: line.stage.shown.clone(),
-        });
-        state.step = step;
-        step
-    }
-
-    /// Proxy settings that no ARG or ENV of the stage has taken over, in both cases, because
-    /// programs disagree on which they read.
-    fn proxies(&self, environment: &[Variable]) -> Vec<Variable> {
-        let mut proxies = Vec::new();
-        for name in PROXY_NAMES {
-            let given = self
-                .request
-                .build_args
-                .iter()
-                .find(|(given, _)| given.eq_ignore_ascii_case(name));
-            let Some((_, value)) = given else {
-                continue;
-            };
-            for name in [name.to_owned(), name.to_ascii_lowercase()] {
-                if !environment.iter().any(|variable| variable.name == name) {
-                    let value = value.clone();
-                    proxies.push(Variable { name, value });
-                }
-            }
-        }
-        proxies
-    }
-}
-
-fn working_directory(state: &State) -> String {
-    match state.config.config.working_dir.as_str() {
-        "" => "/".to_owned(),
-        directory => directory.to_owned(),
-    }
-}
-
-/// `|2 a=1 b=2 `: the declared arguments as they are in the environment, each once (A11).
-fn arguments_shown(state: &State) -> String {
-    let mut shown: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in &state.arguments {
-        let value = state.scope.value(name).or(value.as_deref()).unwrap_or("");
-        match shown.iter_mut().find(|(known, _)| known == name) {
-            Some(known) => known.1 = value,
-            None => shown.push((name, value)),
-        }
-    }
-    if shown.is_empty() {
-        return String::new();
-    }
-    let words: Vec<String> = shown
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    format!("|{} {} ", words.len(), words.join(" "))
-}
-
-/// The body of the here-document that is the whole command (H5, H6).
-fn lone_heredoc(line: Line<'_>, run: &RunInstruction) -> Option<String> {
-    let [heredoc] = line.planned.instruction.heredocs.as_slice() else {
-        return None;
-    };
-    let content = heredoc.content();
-    let is_command = match &run.command {
-        CommandForm::Shell(text) => text.value == content,
-        CommandForm::Exec(_) => false,
-    };
-    (is_command || !run.files.is_empty()).then_some(content)
 }
 
 /// The place of a flag that takes no value, in a line without continuations; else the whole line.
@@ -507,17 +310,6 @@ fn flag_span(line: Line<'_>, flag: &str) -> Span {
         }
         Some(_) | None => instruction.span,
     }
-}
-
-/// The first line of a here-document.
-fn summary(content: &str) -> String {
-    let mut lines = content.trim().lines();
-    let first = lines.next().unwrap_or("");
-    let mut text: String = first.chars().take(SUMMARY_CHARS_MAX).collect();
-    if text.len() < first.len() || lines.next().is_some() {
-        text.push_str("...");
-    }
-    text
 }
 
 /// Addresses that ADD would fetch: `scheme://…`, or `user@host:path` as git understands it.

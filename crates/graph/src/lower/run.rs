@@ -1,0 +1,175 @@
+//! RUN: the words, environment and surroundings of a process.
+
+use dockerfile::{CommandForm, RunInstruction};
+
+use super::{Line, Lowerer, State};
+use crate::{InlineFile, Network, RunSecurity, RunStep, StepKind, Variable};
+
+/// Build arguments that every RUN gets without a declaration (A8), in either case.
+pub(super) const PROXY_NAMES: [&str; 5] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
+
+/// The longest summary of a here-document in a title, in characters.
+const SUMMARY_CHARS_MAX: usize = 80;
+
+impl Lowerer<'_> {
+    pub(super) fn run(
+        &mut self,
+        state: &mut State,
+        line: Line<'_>,
+        run: &RunInstruction,
+    ) -> Option<()> {
+        let RunInstruction {
+            mounts,
+            network,
+            security,
+            devices,
+            command,
+            files,
+        } = run;
+        let mut supported = Some(());
+        for flag in mounts {
+            supported = self.not_yet(line, flag.span, "RUN --mount");
+        }
+        for flag in devices {
+            supported = self.not_yet(line, flag.span, "RUN --device");
+        }
+        if let Some(flag) = security {
+            supported = self.not_yet(line, flag.span, "RUN --security");
+        }
+        let network = match network {
+            None => self.request.network,
+            Some(flag) => match flag.value.as_str() {
+                "default" => self.request.network,
+                "none" => Network::None,
+                "host" => Network::Host,
+                other => {
+                    let message =
+                        format!("`{other}` is not a network: expected default, none or host");
+                    return self.error(line, flag.span, message, "unknown network");
+                }
+            },
+        };
+        supported?;
+        let argv = state.command_words(command);
+        if argv.is_empty() {
+            let span = line.planned.instruction.span;
+            return self.error(line, span, "RUN has no command to run", "an empty array");
+        }
+        let environment = state.environment();
+        let texts = environment.iter().flat_map(|one| [&one.name, &one.value]);
+        if argv.iter().chain(texts).any(|text| text.contains('\0')) {
+            let message = "a command and its environment cannot contain NUL characters";
+            return self.error(line, line.planned.instruction.span, message, "contains one");
+        }
+        let arguments = &line.planned.instruction.arguments.value;
+        let history = format!(
+            "RUN {}{} # buildkit",
+            arguments_shown(state),
+            argv.join(" ")
+        );
+        let step = RunStep {
+            argv,
+            hidden_env: self.proxies(&environment),
+            env: environment,
+            cwd: state.working_directory(),
+            user: state.config.config.user.clone(),
+            network,
+            extra_hosts: self.request.extra_hosts.clone(),
+            files: files
+                .iter()
+                .map(|file| InlineFile {
+                    name: file.name.value.clone(),
+                    content: file.content.clone(),
+                })
+                .collect(),
+            platform: state.platform.clone(),
+            mounts: Vec::new(),
+            security: RunSecurity::Sandbox,
+            shm_bytes: self.request.shm_bytes,
+            ulimits: self.request.ulimits.clone(),
+            cgroup_parent: self.request.cgroup_parent.clone(),
+            hostname: None,
+            command_shown: arguments.clone(),
+        };
+        let text = match lone_heredoc(line, run) {
+            Some(content) => format!("RUN {arguments} ({})", summary(&content)),
+            None => format!("RUN {arguments}"),
+        };
+        let step = self.step(state, line, StepKind::Run(step), &text);
+        state.record(history, Some(step));
+        Some(())
+    }
+
+    /// Proxy settings that no ARG or ENV of the stage has taken over, in both cases, because
+    /// programs disagree on which they read.
+    fn proxies(&self, environment: &[Variable]) -> Vec<Variable> {
+        let mut proxies = Vec::new();
+        for name in PROXY_NAMES {
+            let given = self
+                .request
+                .build_args
+                .iter()
+                .find(|(given, _)| given.eq_ignore_ascii_case(name));
+            let Some((_, value)) = given else {
+                continue;
+            };
+            for name in [name.to_owned(), name.to_ascii_lowercase()] {
+                if !environment.iter().any(|variable| variable.name == name) {
+                    let value = value.clone();
+                    proxies.push(Variable { name, value });
+                }
+            }
+        }
+        proxies
+    }
+}
+
+/// `|2 a=1 b=2 `: the declared arguments as they are in the environment, each once (A11).
+fn arguments_shown(state: &State) -> String {
+    let mut shown: Vec<(&str, &str)> = Vec::new();
+    for (name, value) in &state.arguments {
+        let value = state.scope.value(name).or(value.as_deref()).unwrap_or("");
+        match shown.iter_mut().find(|(known, _)| known == name) {
+            Some(known) => known.1 = value,
+            None => shown.push((name, value)),
+        }
+    }
+    if shown.is_empty() {
+        return String::new();
+    }
+    let words: Vec<String> = shown
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    format!("|{} {} ", words.len(), words.join(" "))
+}
+
+/// The body of the here-document that is the whole command (H5, H6).
+fn lone_heredoc(line: Line<'_>, run: &RunInstruction) -> Option<String> {
+    let [heredoc] = line.planned.instruction.heredocs.as_slice() else {
+        return None;
+    };
+    let content = heredoc.content();
+    let is_command = match &run.command {
+        CommandForm::Shell(text) => text.value == content,
+        CommandForm::Exec(_) => false,
+    };
+    (is_command || !run.files.is_empty()).then_some(content)
+}
+
+/// The first line of a here-document.
+fn summary(content: &str) -> String {
+    let mut lines = content.trim().lines();
+    let first = lines.next().unwrap_or("");
+    let mut text: String = first.chars().take(SUMMARY_CHARS_MAX).collect();
+    if text.len() < first.len() || lines.next().is_some() {
+        text.push_str("...");
+    }
+    text
+}
