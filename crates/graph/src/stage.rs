@@ -158,13 +158,16 @@ pub(crate) struct Planned {
     pub(crate) origin: Origin,
     /// Where to point at, for an instruction that is not in the text.
     pub(crate) elsewhere: Option<Span>,
-    /// What `COPY --from` means, for one that has it.
-    pub(crate) copy_from: Option<CopyFrom>,
+    /// What its `from` words mean, in their order: the one of `COPY --from`, those of the mounts
+    /// of a RUN.
+    pub(crate) files_of: Vec<FilesOf>,
 }
 
-/// What `COPY --from` means: as in [`StageBase`].
+/// Whose files a `from` means: as in [`StageBase`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CopyFrom {
+pub(crate) enum FilesOf {
+    /// Of nobody: `scratch`.
+    Scratch,
     Stage(usize),
     Image(usize),
 }
@@ -197,8 +200,8 @@ enum Named {
 struct Draft {
     base: Named,
     platform: Platform,
-    /// Each with what its `--from` names.
-    instructions: Vec<(Planned, Option<Named>)>,
+    /// Each with what its `from` words name.
+    instructions: Vec<(Planned, Vec<Named>)>,
 }
 
 type Fact<'f> = dyn Fn(&Reference, &Platform) -> Option<&'f NamedImage<BaseImage>> + 'f;
@@ -290,10 +293,7 @@ impl Source {
                 continue;
             }
             let draft = self.draft(number, fact, &mut findings);
-            let copied = draft
-                .instructions
-                .iter()
-                .filter_map(|(_, from)| from.as_ref());
+            let copied = draft.instructions.iter().flat_map(|(_, named)| named);
             for named in copied.chain([&draft.base]) {
                 if let Named::Stage(earlier) = named {
                     needed[*earlier] = true;
@@ -328,7 +328,7 @@ impl Source {
                                 text: onbuild.text.clone(),
                             },
                             elsewhere: None,
-                            copy_from: None,
+                            files_of: Vec::new(),
                         });
                     }
                 }
@@ -345,23 +345,14 @@ impl Source {
             instruction: instruction.clone(),
             origin: Origin::Dockerfile,
             elsewhere: None,
-            copy_from: None,
+            files_of: Vec::new(),
         }));
         let mut instructions = Vec::new();
         for one in planned {
-            let mut from = None;
-            if let InstructionKind::Copy(copy) = &one.instruction.kind
-                && let Some(word) = &copy.from
-            {
-                match self.copy_from(number, word, one.place(word.span)) {
-                    Ok(named) => from = Some(named),
-                    Err(finding) => {
-                        findings.push(one.put(finding));
-                        continue;
-                    }
-                }
+            match self.files_of(number, &one) {
+                Ok(named) => instructions.push((one, named)),
+                Err(finding) => findings.push(one.put(finding)),
             }
-            instructions.push((one, from));
         }
         Draft {
             base,
@@ -445,6 +436,18 @@ impl Source {
             return None;
         }
         Some(expansion.value)
+    }
+
+    /// What the `from` words of an instruction name, in their order.
+    fn files_of(&self, number: usize, planned: &Planned) -> Result<Vec<Named>, Diagnostic> {
+        match &planned.instruction.kind {
+            InstructionKind::Copy(copy) => copy
+                .from
+                .iter()
+                .map(|word| self.copy_from(number, word, planned.place(word.span)))
+                .collect(),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// What `--from` names. `place`: where the Dockerfile says so.
@@ -542,7 +545,7 @@ impl Source {
                         text: text.to_owned(),
                     },
                     elsewhere: Some(span),
-                    copy_from: None,
+                    files_of: Vec::new(),
                 }),
         );
     }
@@ -593,14 +596,17 @@ impl Source {
             };
             let instructions = instructions
                 .into_iter()
-                .map(|(planned, from)| Planned {
-                    copy_from: from.and_then(|named| match named {
-                        Named::Scratch => None,
-                        Named::Stage(earlier) => Some(CopyFrom::Stage(place(earlier))),
-                        Named::Image(reference, wanted, span) => {
-                            Some(CopyFrom::Image(image(reference, wanted, span)))
-                        }
-                    }),
+                .map(|(planned, named)| Planned {
+                    files_of: named
+                        .into_iter()
+                        .map(|named| match named {
+                            Named::Scratch => FilesOf::Scratch,
+                            Named::Stage(earlier) => FilesOf::Stage(place(earlier)),
+                            Named::Image(reference, wanted, span) => {
+                                FilesOf::Image(image(reference, wanted, span))
+                            }
+                        })
+                        .collect(),
                     ..planned
                 })
                 .collect();

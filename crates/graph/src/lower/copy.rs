@@ -5,7 +5,7 @@ use dockerfile::chown::Owner;
 use dockerfile::{AddInstruction, CopyInstruction, Span, Spanned, expand_heredoc};
 
 use super::{Line, Lowerer, State, base_name};
-use crate::stage::{CopyFrom, expand_error};
+use crate::stage::{FilesOf, expand_error};
 use crate::{
     Chmod, ContextName, CopySource, CopyStep, FileSource, InlineFile, StepId, StepKind, Unpack,
     paths,
@@ -90,10 +90,11 @@ impl Lowerer<'_> {
             let span = flag_span(line, "--parents");
             supported = self.not_yet(line, span, "COPY --parents");
         }
-        let from = line.planned.copy_from.map(|from| match from {
-            CopyFrom::Stage(earlier) => self.states[earlier].step,
-            CopyFrom::Image(image) => self.copied_image(image),
-        });
+        let from = line
+            .planned
+            .files_of
+            .first()
+            .map(|&from| self.files_step(from, line));
         let (sources, shown) = self.sources(state, line, "COPY", from, sources)?;
         supported?;
         let copied = Copied {
@@ -279,6 +280,20 @@ impl Lowerer<'_> {
             name: name.value.clone(),
             content,
         })
+    }
+
+    /// The step whose output a `from` means.
+    pub(super) fn files_step(&mut self, files: FilesOf, line: Line<'_>) -> StepId {
+        match files {
+            FilesOf::Scratch => self.push(
+                StepKind::Scratch,
+                line.planned.place(line.planned.instruction.span),
+                "FROM scratch".to_owned(),
+                "scratch".to_owned(),
+            ),
+            FilesOf::Stage(earlier) => self.states[earlier].step,
+            FilesOf::Image(image) => self.copied_image(image),
+        }
     }
 
     /// The base step of an image that is only copied from: one for all its copies.
