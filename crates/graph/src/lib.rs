@@ -8,6 +8,7 @@
 //! checklist that the tests under `tests/graphs/` re-express.
 
 mod image;
+mod join;
 mod key;
 mod lower;
 mod mount;

@@ -15,6 +15,8 @@ pub struct Request {
     pub platform: Platform,
     /// Nobody asked for `platform`: an image on a base of another platform keeps that one (I13).
     pub platform_is_default: bool,
+    /// The image is one of several: titles of steps say which platform they are for.
+    pub one_of_several: bool,
     /// What the build runs on.
     pub build_platform: Platform,
     /// `--label`: these win over the labels of the Dockerfile (I6).
@@ -49,6 +51,7 @@ impl Request {
             build_args: BTreeMap::new(),
             platform,
             platform_is_default: true,
+            one_of_several: false,
             build_platform,
             labels: BTreeMap::new(),
             network: Network::Default,

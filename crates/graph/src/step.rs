@@ -32,7 +32,7 @@ impl fmt::Display for StepId {
 /// Steps in a table. A step names only earlier ones, so the graph has no cycles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildGraph {
-    steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// What is to come out: an image for each platform, in the order in which they were asked for.
     /// At least one.
     pub targets: Vec<TargetImage>,
@@ -135,6 +135,31 @@ impl Step {
                 None
             }
         });
+        copied.chain(mounted)
+    }
+
+    /// The same sources, to be changed.
+    pub(crate) fn file_sources_mut(&mut self) -> impl Iterator<Item = &mut FileSource> {
+        let (copied, mounted): (&mut [CopySource], &mut [RunMount]) = match &mut self.kind {
+            StepKind::Copy(copy) => (&mut copy.sources, &mut []),
+            StepKind::Run(run) => (&mut [], &mut run.mounts),
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Workdir(_) | StepKind::Merge(_) => {
+                (&mut [], &mut [])
+            }
+        };
+        let copied = copied.iter_mut().filter_map(|source| match source {
+            CopySource::Files { from, .. } => Some(from),
+            CopySource::Inline(_) | CopySource::Url(_) | CopySource::Git(_) => None,
+        });
+        let mounted = mounted
+            .iter_mut()
+            .filter_map(|mount| match &mut mount.kind {
+                RunMountKind::Bind { from, .. } => Some(from),
+                RunMountKind::Cache { seed, .. } => seed.as_mut().map(|(from, _)| from),
+                RunMountKind::Tmpfs { .. }
+                | RunMountKind::Secret { .. }
+                | RunMountKind::Ssh { .. } => None,
+            });
         copied.chain(mounted)
     }
 

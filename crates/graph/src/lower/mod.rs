@@ -285,7 +285,30 @@ impl<'s> Lowerer<'s> {
         } else {
             format!("{} ", stage.shown)
         };
-        format!("[{name}{number:width$}/{count}] {}", text.trim_end())
+        let platform = self.shown_platform(state);
+        format!(
+            "[{platform}{name}{number:width$}/{count}] {}",
+            text.trim_end()
+        )
+    }
+
+    /// `linux/arm64 ` where images for several platforms are built, and
+    /// `linux/amd64->arm64 ` for a stage that makes something for another platform: as BuildKit
+    /// shows them.
+    fn shown_platform(&self, state: &State) -> String {
+        if !self.request.one_of_several {
+            return String::new();
+        }
+        let (platform, target) = (&state.platform, &self.request.platform);
+        let knows_target = state
+            .arguments
+            .iter()
+            .any(|(name, _)| name == "TARGETARCH" || name == "TARGETPLATFORM");
+        if knows_target && platform.architecture != target.architecture {
+            format!("{platform}->{} ", target.architecture)
+        } else {
+            format!("{platform} ")
+        }
     }
 
     /// Expands a word with the variables of the stage, and says which are not set (V3).
@@ -352,7 +375,8 @@ impl<'s> Lowerer<'s> {
                 base.reference.familiar(),
                 stage.platform
             );
-            let finding = Diagnostic::warning(stage.span, message, "another platform");
+            let finding = Diagnostic::warning(stage.span, message, "another platform")
+                .of_rule(dockerfile::Rule::InvalidBaseImagePlatform);
             self.findings.push(finding);
         }
     }

@@ -2,6 +2,7 @@
 
 mod anything;
 mod corpus;
+mod join;
 mod keys;
 mod machine;
 mod print;

@@ -1,0 +1,108 @@
+//! Several platforms: the graphs of each as one, and what the solver finds that they share.
+
+use graph::{BuildGraph, KeyKind, Request, StepState};
+use oci::{ImageConfig, Platform, Reference};
+
+use crate::machine::Machine;
+use crate::support::{image, lowered, platform};
+
+const DOCKERFILE: &str = "\
+FROM --platform=$BUILDPLATFORM golang AS tools
+RUN fetch
+FROM --platform=$BUILDPLATFORM golang AS build
+ARG TARGETARCH
+RUN compile
+FROM alpine
+COPY --from=tools /tool /
+COPY --from=build /program /
+RUN test
+";
+
+/// Images whose layers are others for every platform.
+fn look_up(reference: &Reference, platform: &Platform) -> graph::BaseImage {
+    let config = ImageConfig {
+        os: platform.os.clone(),
+        architecture: platform.architecture.clone(),
+        ..ImageConfig::default()
+    };
+    image(reference, config, &format!("{reference}-{platform}"))
+}
+
+fn joined(text: &str, platforms: &[&str]) -> BuildGraph {
+    let graphs = platforms.iter().map(|name| {
+        let request = Request {
+            platform_is_default: false,
+            one_of_several: platforms.len() > 1,
+            ..Request::new(platform(name), platform("linux/amd64"))
+        };
+        lowered(text, &request, look_up).expect("a graph").0.graph
+    });
+    BuildGraph::join(graphs).expect("there are platforms")
+}
+
+/// Rows: A9, F11
+#[test]
+fn what_platforms_have_in_common_runs_once() {
+    let graph = joined(DOCKERFILE, &["linux/amd64", "linux/arm64"]);
+    let solver = Machine::default().build(&graph);
+    let said: Vec<String> = graph
+        .ids()
+        .map(|id| {
+            let state = match (solver.repeats(id), solver.state(id)) {
+                (Some(first), _) => format!("is {first}"),
+                (None, StepState::Ran) => "ran".to_owned(),
+                (None, other) => panic!("step {id} ended as {other:?}"),
+            };
+            format!("{id} {state}: {}", graph.step(id).title)
+        })
+        .filter(|line| !line.contains("FROM"))
+        .collect();
+    let expected = "\
+#1 ran: [linux/amd64 tools 2/2] RUN fetch
+#3 ran: [linux/amd64 build 2/2] RUN compile
+#5 ran: [linux/amd64 stage-2 2/4] COPY --from=tools /tool /
+#6 ran: [linux/amd64 stage-2 3/4] COPY --from=build /program /
+#7 ran: [linux/amd64 stage-2 4/4] RUN test
+#9 is #1: [linux/amd64 tools 2/2] RUN fetch
+#11 ran: [linux/amd64->arm64 build 2/2] RUN compile
+#13 ran: [linux/arm64 stage-2 2/4] COPY --from=tools /tool /
+#14 ran: [linux/arm64 stage-2 3/4] COPY --from=build /program /
+#15 ran: [linux/arm64 stage-2 4/4] RUN test";
+    assert_eq!(said.join("\n"), expected);
+}
+
+#[test]
+fn targets_stay_in_order_and_point_at_their_own_steps() {
+    let names = ["linux/arm64", "linux/amd64", "linux/arm/v7"];
+    let graph = joined(DOCKERFILE, &names);
+    let architectures: Vec<&str> = graph
+        .targets
+        .iter()
+        .map(|target| target.config.architecture.as_str())
+        .collect();
+    assert_eq!(architectures, ["arm64", "amd64", "arm"]);
+    for target in &graph.targets {
+        let made = target.history.iter().filter_map(|entry| match entry {
+            graph::HistoryEntry::Made { layer, .. } => *layer,
+            graph::HistoryEntry::Base(_) => None,
+        });
+        assert_eq!(
+            made.max(),
+            Some(target.step),
+            "the last layer is the target's"
+        );
+    }
+}
+
+#[test]
+fn a_second_build_asks_once_for_every_platform() {
+    let mut machine = Machine::default();
+    let graph = joined(DOCKERFILE, &["linux/amd64", "linux/arm64"]);
+    machine.build(&graph);
+    let solver = machine.build(&graph);
+    assert_eq!(machine.probes, 2);
+    for target in &graph.targets {
+        let state = solver.state(target.step);
+        assert_eq!(state, StepState::Cached(KeyKind::Definition));
+    }
+}
