@@ -7,6 +7,7 @@
 //! never heard of a layer's bytes. Rows such as A5 or C8 in comments are the rows of the dialect
 //! checklist that the tests under `tests/graphs/` re-express.
 
+mod build_arguments;
 mod image;
 mod join;
 mod key;

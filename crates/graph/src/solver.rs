@@ -4,7 +4,8 @@
 //! are known, so is every definition key, and the cache is asked for the targets'; only where that
 //! misses are the inputs looked at, each by its own definition key. A step whose inputs have
 //! become available gets a second chance by its content key before it is run. Steps with equal
-//! definition keys are one step.
+//! definition keys are one step. What ignores the cache is carried out, and what stands on it has only
+//! the second chance.
 //!
 //! ```text
 //! idle → probing definition ─ hit ─────────────────────────────→ done
@@ -106,6 +107,9 @@ struct Node<O> {
     /// It only puts together what other steps made.
     is_merge: bool,
     ignores_cache: bool,
+    /// It ignores the cache, or something below it does: what its definition once led to is not
+    /// what is asked for, and only equal inputs may spare it.
+    is_renewed: bool,
     reads_outside: bool,
     reads_steps: bool,
     /// Whether a target's output depends on it.
@@ -329,7 +333,7 @@ impl<O: Output> Solver<O> {
 
     /// Makes every definition key, finds the steps that repeat others, and begins at the targets.
     fn define(&mut self) {
-        let mut first: HashMap<CacheKey, StepId> = HashMap::new();
+        let mut first: HashMap<(CacheKey, bool), StepId> = HashMap::new();
         for index in 0..self.nodes.len() {
             if !self.nodes[index].in_cone {
                 continue;
@@ -348,7 +352,11 @@ impl<O: Output> Solver<O> {
                 parts.digest("outside", outside.clone());
             }
             let keyed = Keyed::from(parts);
-            let twin = *first.entry(keyed.key.clone()).or_insert(id);
+            let renewed_inputs = inputs
+                .iter()
+                .any(|input| self.nodes[input.step.index()].is_renewed);
+            let is_renewed = self.nodes[index].ignores_cache || renewed_inputs;
+            let twin = *first.entry((keyed.key.clone(), is_renewed)).or_insert(id);
             if twin == id {
                 for input in &inputs {
                     self.nodes[input.step.index()].users.push(id);
@@ -356,6 +364,7 @@ impl<O: Output> Solver<O> {
             }
             let node = &mut self.nodes[index];
             node.inputs = inputs;
+            node.is_renewed = is_renewed;
             node.definition = Some(keyed);
             node.twin = twin;
         }
@@ -376,7 +385,7 @@ impl<O: Output> Solver<O> {
             }
             if node.is_base {
                 self.run(step);
-            } else if self.options.no_cache || node.ignores_cache {
+            } else if self.options.no_cache || node.is_renewed {
                 node.progress = Progress::Waiting;
                 wanted.extend(node.inputs.iter().map(|input| input.step));
                 waiting.push(step);
@@ -519,6 +528,7 @@ impl<O> Node<O> {
             is_base: matches!(step.kind, StepKind::Scratch | StepKind::Base(_)),
             is_merge: matches!(step.kind, StepKind::Merge(_)),
             ignores_cache: step.ignores_cache,
+            is_renewed: false,
             reads_outside: step.reads_outside(),
             reads_steps: step.reads_steps(),
             in_cone: false,

@@ -611,10 +611,7 @@ impl Source {
                 })
                 .collect();
             stages.push(Stage {
-                shown: match self.stage_name(number) {
-                    Some(name) => name.to_owned(),
-                    None => format!("stage-{number}"),
-                },
+                shown: self.shown(number),
                 span: self.stages[number].span,
                 base,
                 platform,
@@ -627,6 +624,19 @@ impl Source {
             images,
             warnings,
         }
+    }
+
+    /// The name of a stage, or `stage-N`.
+    fn shown(&self, number: usize) -> String {
+        match self.stage_name(number) {
+            Some(name) => name.to_owned(),
+            None => format!("stage-{number}"),
+        }
+    }
+
+    /// What messages call the stages of the file, the needed and the others.
+    pub(crate) fn shown_names(&self) -> impl Iterator<Item = String> {
+        (0..self.stages.len()).map(|number| self.shown(number))
     }
 
     /// Whether the file has only one stage, which is then not named in titles.

@@ -71,6 +71,10 @@ pub(crate) struct BuildArguments {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     no_cache: bool,
 
+    /// Use nothing from the cache for these stages, named as in the Dockerfile, can be repeated
+    #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
+    no_cache_filter: Vec<String>,
+
     /// Ask the registry for base images, even when they are known
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true,
@@ -235,12 +239,14 @@ impl BuildArguments {
         let mut graph = graph::Request::new(values::platform(&self.platform)?, Platform::host());
         graph.platform_is_default = self.platform.is_empty();
         graph.target = self.target.clone();
+        graph.no_cache_stages = self.no_cache_filter.iter().cloned().collect();
         for argument in &self.build_args {
             let variable = |name: &str| settings.variable(name);
             graph
                 .build_args
                 .extend(values::build_argument(argument, &variable)?);
         }
+        unsupported::refuse_arguments(&graph.build_args)?;
         for label in &self.labels {
             graph.labels.extend([values::label(label)?]);
         }

@@ -1,6 +1,8 @@
 //! Flags of `docker buildx build` that kiln does not have yet. They are recognised so that the
 //! answer is a sentence about kiln, and never ignored.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::error::ProgramError;
@@ -26,8 +28,6 @@ pub(crate) struct UnsupportedFlags {
     cgroup_parent: Vec<Option<String>>,
     #[arg(long, hide = true)]
     check: bool,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    no_cache_filter: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     provenance: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
@@ -57,7 +57,6 @@ impl UnsupportedFlags {
             call,
             cgroup_parent,
             check,
-            no_cache_filter,
             provenance,
             sbom,
             secret,
@@ -80,7 +79,6 @@ impl UnsupportedFlags {
             ("--call", given(call)),
             ("--cgroup-parent", given(cgroup_parent)),
             ("--check", *check),
-            ("--no-cache-filter", given(no_cache_filter)),
             ("--provenance", wanted(provenance)),
             ("--sbom", wanted(sbom)),
             ("--secret", given(secret)),
@@ -95,5 +93,18 @@ impl UnsupportedFlags {
                  what it asks for"
             ))),
         }
+    }
+}
+
+/// An error for a build argument that asks for what kiln does not have yet.
+pub(crate) fn refuse_arguments(arguments: &BTreeMap<String, String>) -> Result<(), ProgramError> {
+    const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
+
+    match arguments.get(INLINE_CACHE).map(String::as_str) {
+        None | Some("" | "0" | "false") => Ok(()),
+        Some(_) => Err(ProgramError::input(format!(
+            "{INLINE_CACHE} is not supported yet: kiln writes no cache into images"
+        ))
+        .hint("leave the argument out: the local cache is always on")),
     }
 }

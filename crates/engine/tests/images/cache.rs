@@ -241,3 +241,31 @@ fn the_time_of_a_build_is_in_the_key() {
     let built = validate_image(&bench.registry, "out", "1").unwrap();
     assert_eq!(built.layers[1].entries[0].mtime, 1_000_000_000);
 }
+
+/// Which steps of a two-stage build run again when a stage is to be built anew, although nothing
+/// has changed.
+#[test]
+fn a_stage_can_be_built_anew() {
+    use StepOutcome::{Cached, Ran};
+
+    const STAGES: &str = "FROM BASE AS first\nWORKDIR /one\nCOPY dir /d/\n\
+                          FROM first AS second\nWORKDIR /two\n\
+                          FROM BASE\nCOPY --from=second /d/ /d/\nWORKDIR /three\n";
+    let check = |names: &[&str], expected: &[StepOutcome]| {
+        let bench = Bench::new();
+        bench.file("0644 dir/a: A");
+        let before = bench.build(STAGES).unwrap();
+        let mut request = bench.request(STAGES);
+        request.graph.no_cache_stages = names.iter().map(|&name| name.to_owned()).collect();
+        let after = bench.run(&request).unwrap();
+        let outcomes: Vec<StepOutcome> = after.steps.iter().map(|step| step.outcome).collect();
+        assert_eq!(outcomes, expected, "{names:?}");
+        assert_eq!(after.manifest, before.manifest, "{names:?}");
+    };
+    check(&[], &[Cached, Cached, Cached, Cached, Cached]);
+    // What stands on the stage finds equal inputs, and is spared.
+    check(&["first"], &[Ran, Ran, Cached, Cached, Cached]);
+    check(&["SECOND"], &[Cached, Cached, Ran, Cached, Cached]);
+    check(&["stage-2"], &[Cached, Cached, Cached, Ran, Ran]);
+    check(&["elsewhere"], &[Cached, Cached, Cached, Cached, Cached]);
+}

@@ -8,13 +8,11 @@ use dockerfile::{
 use oci::{Empty, HealthcheckConfig};
 
 use super::{Line, Lowerer, State, render};
+use crate::build_arguments::is_for_the_scanner;
 use crate::stage::expand_error;
 
 /// What wraps a shell form when no SHELL does (I3).
 const SHELL_DEFAULT: [&str; 2] = ["/bin/sh", "-c"];
-
-/// Build arguments that steer BuildKit's scanner and are never in an environment (A13).
-const SCAN_ARGUMENTS: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 impl State {
     /// The words of a command: a shell form behind SHELL, an exec form as it is.
@@ -63,7 +61,7 @@ impl Lowerer<'_> {
             let name = &name.value;
             match &value {
                 Some(value) => {
-                    if !SCAN_ARGUMENTS.contains(&name.as_str()) {
+                    if !is_for_the_scanner(name) {
                         state.scope.set(name, value);
                     }
                     shown.push(format!("{name}={value}"));

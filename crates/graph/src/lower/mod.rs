@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use dockerfile::{Diagnostic, InstructionKind, Span, Spanned, expand};
 use oci::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 
+use crate::build_arguments::needs_no_declaration;
 use crate::scope::Scope;
 use crate::stage::{Planned, Stage, StageBase, expand_error};
 use crate::{
@@ -60,6 +61,7 @@ pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered,
         lowerer.states.push(state);
     }
     lowerer.warn_of_unused_arguments();
+    lowerer.warn_of_unknown_filters();
     lowerer.finish()
 }
 
@@ -263,10 +265,16 @@ impl<'s> Lowerer<'s> {
             origin: line.planned.origin.clone(),
             title,
             stage: line.stage.shown.clone(),
-            ignores_cache: false,
+            ignores_cache: self.ignores_cache(line.stage),
         });
         state.step = step;
         step
+    }
+
+    /// Whether the user wants a stage to be built anew, by its name or by its number.
+    fn ignores_cache(&self, stage: &Stage) -> bool {
+        let mut names = self.request.no_cache_stages.iter();
+        names.any(|name| name.eq_ignore_ascii_case(&stage.shown))
     }
 
     fn add_step(&mut self, step: Step) -> StepId {
@@ -388,15 +396,31 @@ impl<'s> Lowerer<'s> {
         };
         for name in self.request.build_args.keys() {
             let predefined = Scope::predefined(self.request, None).value(name).is_some()
-                || run::PROXY_NAMES
-                    .iter()
-                    .any(|proxy| proxy.eq_ignore_ascii_case(name))
-                || name == "SOURCE_DATE_EPOCH";
+                || needs_no_declaration(name);
             if !predefined && !self.declared.contains(name) {
                 let message = format!("no ARG declares the build argument `{name}`");
                 let finding = Diagnostic::warning(target.span, message, "the stage that is built");
                 self.findings.push(finding);
             }
+        }
+    }
+
+    /// A stage that is to be built anew and is not there is probably misspelt.
+    fn warn_of_unknown_filters(&mut self) {
+        let Some(target) = self.set.stages.last() else {
+            return;
+        };
+        for name in &self.request.no_cache_stages {
+            let all: Vec<String> = self.set.source.shown_names().collect();
+            if all.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                continue;
+            }
+            let message = format!("--no-cache-filter: there is no stage `{name}`");
+            let mut finding = Diagnostic::warning(target.span, message, "the stage that is built");
+            if let Some(near) = dockerfile::suggest::nearest(name, all.iter().map(String::as_str)) {
+                finding = finding.with_help(format!("did you mean `{near}`?"));
+            }
+            self.findings.push(finding);
         }
     }
 

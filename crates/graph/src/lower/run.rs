@@ -3,16 +3,8 @@
 use dockerfile::{CommandForm, RunInstruction};
 
 use super::{Line, Lowerer, State};
+use crate::build_arguments::PROXY_NAMES;
 use crate::{InlineFile, Network, RunSecurity, RunStep, StepKind, Variable};
-
-/// Build arguments that every RUN gets without a declaration (A8), in either case.
-pub(super) const PROXY_NAMES: [&str; 5] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
 
 /// The longest summary of a here-document in a title, in characters.
 const SUMMARY_CHARS_MAX: usize = 80;

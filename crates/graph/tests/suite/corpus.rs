@@ -2,7 +2,7 @@
 //! `graph.txt` that it deserves. `KILN_BLESS=1` writes the latter anew; review the diff.
 //!
 //! Lines of `request.txt`: `target NAME`, `build-arg NAME=VALUE`, `label NAME=VALUE`,
-//! `platform P`, `network N`, `add-host NAME ADDRESS`, and `image NAME JSON`, which gives an image
+//! `platform P`, `network N`, `no-cache-filter STAGE`, `add-host NAME ADDRESS`, and `image NAME JSON`, which gives an image
 //! a configuration. An image without one has one layer and PATH. One with a configuration
 //! has the layers of its history, or one.
 
@@ -114,6 +114,9 @@ fn read_request(words: &str) -> (Request, HashMap<Reference, ImageConfig>) {
             "platform" => {
                 request.platform = support::platform(value);
                 request.platform_is_default = false;
+            }
+            "no-cache-filter" => {
+                request.no_cache_stages.insert(value.to_owned());
             }
             "network" => {
                 request.network = match value {

@@ -68,6 +68,9 @@ fn details(step: &Step) -> Vec<String> {
             lines.push(format!("trigger of {from}: {text:?}"));
         }
     }
+    if step.ignores_cache {
+        lines.push("ignores the cache".to_owned());
+    }
     match &step.kind {
         StepKind::Scratch => {}
         StepKind::Base(base) => lines.push(format!("{} layers", base.layers.len())),
