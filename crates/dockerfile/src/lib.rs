@@ -20,6 +20,7 @@ mod instruction;
 mod json;
 mod line;
 mod parse;
+pub mod remote;
 mod rule;
 mod shell_pattern;
 pub mod signal;
