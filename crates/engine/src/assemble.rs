@@ -1,11 +1,10 @@
 //! Layers and a target become an image: configuration and manifest, in
 //! canonical bytes.
 
-use std::collections::BTreeMap;
-
 use graph::{HistoryEntry, TargetImage};
-use oci::{Descriptor, History, ImageConfig, Manifest, MediaType, Raw, RootFs};
+use oci::{Descriptor, History, ImageConfig, Manifest, MediaType, Platform, Raw, RootFs};
 
+use crate::annotations::Annotations;
 use crate::output::StepOutput;
 
 /// A finished image.
@@ -25,10 +24,9 @@ impl Image {
         self.manifest.descriptor(MediaType::OciManifest)
     }
 
-    /// Compressed layers, configuration and manifest, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        let layers: u64 = self.output.stack.iter().map(|layer| layer.blob.size).sum();
-        layers + self.config.bytes().len() as u64 + self.manifest.bytes().len() as u64
+    /// What it runs on.
+    pub(crate) fn platform(&self) -> Platform {
+        platform_of(self.config.value())
     }
 }
 
@@ -36,7 +34,7 @@ impl Image {
 pub(crate) fn assemble(
     target: &TargetImage,
     output: StepOutput,
-    annotations: &BTreeMap<String, String>,
+    annotations: &Annotations,
     created: &str,
 ) -> Image {
     let history = target
@@ -77,12 +75,31 @@ pub(crate) fn assemble(
             .map(|layer| layer.blob.clone())
             .collect(),
         subject: None,
-        annotations: annotations.clone(),
+        annotations: annotations.of_manifest(&platform_of(config.value())),
     });
     Image {
         config,
         manifest,
         output,
+    }
+}
+
+/// What the image of a configuration runs on.
+pub(crate) fn platform_of(config: &ImageConfig) -> Platform {
+    let ImageConfig {
+        os,
+        architecture,
+        variant,
+        os_version,
+        os_features,
+        ..
+    } = config;
+    Platform {
+        os: os.clone(),
+        architecture: architecture.clone(),
+        variant: variant.clone(),
+        os_version: os_version.clone(),
+        os_features: os_features.clone().unwrap_or_default(),
     }
 }
 

@@ -5,27 +5,24 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use dockerfile::{Diagnostic, Parse};
-use graph::{
-    BaseImage, ContextName, Lowered, Pinned, Request, Solver, SolverOptions, StageSet, StepKind,
-};
-use oci::{Digest, Reference, Repository};
+use graph::{BuildGraph, ContextName, Solver, SolverOptions, StepKind};
+use oci::{Digest, Repository};
 use store::layer::LayerOptions;
 
-use crate::assemble::{Image, assemble, rfc3339};
+use crate::assemble::{assemble, rfc3339};
 use crate::drive::{Drive, DriveError};
 use crate::error::BuildError;
-use crate::event::Event;
-use crate::explain::{failed_step, unpinned};
+use crate::explain::failed_step;
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
+use crate::image_set::ImageSet;
 use crate::layers::Layers;
 use crate::output::StepOutput;
-use crate::pin::Pins;
+use crate::plan::plan;
 use crate::ports::Ports;
 use crate::provenance;
-use crate::report::{BuildReport, StepReport, Traffic};
-use crate::request::{BuildRequest, Output};
+use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
+use crate::request::{BuildRequest, Output, Shape};
 use crate::source::{Text, open_context, read_dockerfile};
 use crate::steps::Workshop;
 
@@ -43,113 +40,18 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let began = Instant::now();
     export::check(request, ports)?;
     let text = read_dockerfile(&request.dockerfile, &request.context)?;
-    let stages = read_stages(&text, &request.graph, ports)?;
-    let pinned = pin(stages, &text, request, ports).await?;
-    let lowered = lower(&pinned, &text, &request.graph, ports)?;
-    let mut build = Build::open(request, ports, &text, lowered)?;
+    let graph = plan(&text, request, ports).await?;
+    let mut build = Build::open(request, ports, &text, graph)?;
     let (outputs, steps) = build.drive(request, ports, &text).await?;
-    let image = build.assemble(request, outputs);
-    let exported = build.export(request, ports, &image).await?;
+    let images = build.assemble(request, outputs);
+    let exported = build.export(request, ports, &images).await?;
     build.close(ports)?;
-    Ok(report(&image, steps, exported, ports, began))
-}
-
-fn read_stages(
-    text: &Text,
-    request: &Request,
-    ports: &Ports,
-) -> Result<StageSet<Reference>, BuildError> {
-    let Parse { tree, diagnostics } = dockerfile::parse(&text.text);
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(refused(text, diagnostics));
-    }
-    warn(text, &diagnostics, ports);
-    graph::stages(&tree, request).map_err(|diagnostics| refused(text, diagnostics))
-}
-
-fn warn(text: &Text, warnings: &[Diagnostic], ports: &Ports) {
-    for warning in warnings {
-        let place = dockerfile::LineColumn::of(&text.text, warning.span);
-        let message = format!(
-            "{}:{}:{}: {}",
-            text.name, place.line, place.column, warning.message
-        );
-        ports.reporter.report(Event::Warning { message });
-    }
-}
-
-fn refused(text: &Text, diagnostics: Vec<Diagnostic>) -> BuildError {
-    BuildError::Dockerfile {
-        name: text.name.clone(),
-        text: text.text.clone(),
-        diagnostics,
-    }
-}
-
-/// Looks up every image that is needed, and those that triggers of the images
-/// need in turn.
-async fn pin(
-    mut stages: StageSet<Reference>,
-    text: &Text,
-    request: &BuildRequest,
-    ports: &Ports,
-) -> Result<StageSet<BaseImage>, BuildError> {
-    let mut pins = Pins::new(
-        ports.store.clone(),
-        ports.client.clone(),
-        Arc::clone(&ports.reporter),
-        request.pull,
-    );
-    loop {
-        for named in stages.images() {
-            let looked_up = tokio::select! {
-                looked_up = pins.look_up(&named.image, &named.platform) => looked_up,
-                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
-            };
-            looked_up.map_err(|error| unpinned(error, text, named.span))?;
-        }
-        let fact = |reference: &Reference, platform: &oci::Platform| {
-            pins.get(reference, platform)
-                .expect("all have been looked up")
-                .clone()
-        };
-        match stages
-            .pin(fact)
-            .map_err(|diagnostics| refused(text, diagnostics))?
-        {
-            Pinned::All(pinned) => return Ok(pinned),
-            Pinned::More(more) => stages = more,
-        }
-    }
-}
-
-fn lower(
-    pinned: &StageSet<BaseImage>,
-    text: &Text,
-    request: &Request,
-    ports: &Ports,
-) -> Result<Lowered, BuildError> {
-    let lowered =
-        graph::lower(pinned, request).map_err(|diagnostics| refused(text, diagnostics))?;
-    warn(text, &lowered.warnings, ports);
-    let steps = lowered
-        .graph
-        .steps()
-        .iter()
-        .filter(|step| {
-            !matches!(
-                step.kind,
-                StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_)
-            )
-        })
-        .count();
-    ports.reporter.report(Event::Planned { steps });
-    Ok(lowered)
+    Ok(report(&images, steps, exported, ports, began))
 }
 
 /// A build with its graph known.
 struct Build {
-    graph: Arc<graph::BuildGraph>,
+    graph: Arc<BuildGraph>,
     workshop: Arc<Workshop>,
     origins: BTreeMap<Digest, Repository>,
     uploads: Option<Uploads>,
@@ -160,9 +62,9 @@ impl Build {
         request: &BuildRequest,
         ports: &Ports,
         text: &Text,
-        lowered: Lowered,
+        graph: BuildGraph,
     ) -> Result<Self, BuildError> {
-        let graph = Arc::new(lowered.graph);
+        let graph = Arc::new(graph);
         let origins = origins(&graph);
         let scratch = ports.store.scratch().map_err(disk)?;
         let scratch = Arc::new(scratch);
@@ -238,28 +140,35 @@ impl Build {
         })
     }
 
-    fn assemble(&self, request: &BuildRequest, mut outputs: Vec<StepOutput>) -> Image {
-        let output = outputs.pop().expect("a build has a target");
-        assemble(
-            &self.graph.targets[0],
-            output,
-            &request.annotations,
-            &rfc3339(request.epoch_seconds),
-        )
+    fn assemble(&self, request: &BuildRequest, outputs: Vec<StepOutput>) -> ImageSet {
+        let created = rfc3339(request.epoch_seconds);
+        let mut images = self
+            .graph
+            .targets
+            .iter()
+            .zip(outputs)
+            .map(|(target, output)| assemble(target, output, &request.annotations, &created));
+        match &request.shape {
+            Shape::Image => {
+                let image = images.next().expect("a build has a target");
+                ImageSet::single(image, &request.annotations)
+            }
+            Shape::Index(_) => ImageSet::indexed(images.collect(), &request.annotations),
+        }
     }
 
     async fn export(
         &mut self,
         request: &BuildRequest,
         ports: &Ports,
-        image: &Image,
+        images: &ImageSet,
     ) -> Result<Exported, BuildError> {
-        export::keep(&ports.store, image).map_err(disk)?;
-        provenance::remember(&ports.store, image, &self.origins);
+        export::keep(&ports.store, images).map_err(disk)?;
+        provenance::remember(&ports.store, images, &self.origins);
         let exporting = export::export(
             request,
             ports,
-            image,
+            images,
             &self.workshop.layers,
             self.uploads.take(),
         );
@@ -292,7 +201,7 @@ fn salt(request: &BuildRequest) -> String {
 }
 
 /// Which repository the layers of base images are in.
-fn origins(graph: &graph::BuildGraph) -> BTreeMap<Digest, Repository> {
+fn origins(graph: &BuildGraph) -> BTreeMap<Digest, Repository> {
     let mut origins = BTreeMap::new();
     for step in graph.steps() {
         if let StepKind::Base(base) = &step.kind {
@@ -312,7 +221,7 @@ fn disk(source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
 }
 
 fn report(
-    image: &Image,
+    images: &ImageSet,
     steps: Vec<StepReport>,
     exported: Exported,
     ports: &Ports,
@@ -320,9 +229,17 @@ fn report(
 ) -> BuildReport {
     let moved = ports.client.traffic();
     BuildReport {
-        manifest: image.descriptor(),
-        config: image.config.digest().clone(),
-        image_bytes: image.bytes(),
+        manifest: images.descriptor(),
+        images: images
+            .images()
+            .iter()
+            .map(|image| ImageReport {
+                platform: image.platform(),
+                manifest: image.descriptor(),
+                config: image.config.digest().clone(),
+            })
+            .collect(),
+        image_bytes: images.bytes(),
         steps,
         traffic: Traffic {
             down_bytes: moved.down_bytes,

@@ -5,6 +5,7 @@
 //! [`BuildReport`] or a [`BuildError`], and the program renders them. It reads
 //! no environment variable and has never heard of tag policies or CI systems.
 
+mod annotations;
 mod assemble;
 mod build;
 mod copy;
@@ -13,10 +14,12 @@ mod error;
 mod event;
 mod explain;
 mod export;
+mod image_set;
 mod interrupt;
 mod layers;
 mod output;
 mod pin;
+mod plan;
 mod ports;
 mod provenance;
 mod push;
@@ -27,13 +30,14 @@ mod source;
 mod steps;
 mod users;
 
+pub use annotations::{Annotated, Annotations};
 pub use build::build;
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;
 pub use ports::Ports;
 pub use push::{ImageName, PushReport, PushRequest, push};
-pub use report::{BuildReport, OutputReport, StepReport, Traffic};
+pub use report::{BuildReport, ImageReport, OutputReport, StepReport, Traffic};
 pub use request::{
-    BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice,
+    BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice, Shape, Split,
 };

@@ -6,26 +6,44 @@ use std::collections::BTreeMap;
 use oci::{Digest, Repository};
 use store::Store;
 
-use crate::assemble::Image;
+use crate::image_set::ImageSet;
+use crate::output::LayerRef;
 
-/// Remembers the origins of those layers of an image that the store lacks.
-pub(crate) fn remember(store: &Store, image: &Image, origins: &BTreeMap<Digest, Repository>) {
-    let needed: BTreeMap<&str, String> = image
-        .output
-        .stack
-        .iter()
+/// Remembers the origins of those layers of images that the store lacks: for each image, and for
+/// the index that they are in.
+pub(crate) fn remember(store: &Store, images: &ImageSet, origins: &BTreeMap<Digest, Repository>) {
+    for image in images.images() {
+        remember_of(
+            store,
+            image.manifest.digest(),
+            image.output.stack.iter(),
+            origins,
+        );
+    }
+    if let Some(index) = images.index() {
+        remember_of(store, index.digest(), images.layers(), origins);
+    }
+}
+
+fn remember_of<'l>(
+    store: &Store,
+    document: &Digest,
+    layers: impl Iterator<Item = &'l LayerRef>,
+    origins: &BTreeMap<Digest, Repository>,
+) {
+    let needed: BTreeMap<&str, String> = layers
         .filter_map(|layer| {
             let origin = origins.get(&layer.blob.digest)?;
             Some((layer.blob.digest.as_str(), origin.to_string()))
         })
         .collect();
     let bytes = serde_json::to_vec(&needed).expect("a map of texts is JSON");
-    store.records().put(&key(image.manifest.digest()), &bytes);
+    store.records().put(&key(document), &bytes);
 }
 
-/// What was remembered of an image; nothing when nothing was.
-pub(crate) fn recall(store: &Store, manifest: &Digest) -> BTreeMap<Digest, Repository> {
-    let Some(bytes) = store.records().get(&key(manifest)) else {
+/// What was remembered of an image or index; nothing when nothing was.
+pub(crate) fn recall(store: &Store, document: &Digest) -> BTreeMap<Digest, Repository> {
+    let Some(bytes) = store.records().get(&key(document)) else {
         return BTreeMap::new();
     };
     let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
@@ -35,6 +53,6 @@ pub(crate) fn recall(store: &Store, manifest: &Digest) -> BTreeMap<Digest, Repos
         .collect()
 }
 
-fn key(manifest: &Digest) -> Digest {
-    Digest::of(format!("origins of the layers of {manifest}").as_bytes())
+fn key(document: &Digest) -> Digest {
+    Digest::of(format!("origins of the layers of {document}").as_bytes())
 }

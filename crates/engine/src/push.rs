@@ -1,6 +1,7 @@
 //! Sends an image of the store to registries, in the same transaction as a build
 //! does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::assemble::Image;
 use crate::error::BuildError;
 use crate::export::registry::Uploads;
 use crate::export::unpublished;
+use crate::image_set::ImageSet;
 use crate::output::{LayerRef, StepOutput};
 use crate::ports::Ports;
 use crate::provenance;
@@ -33,14 +35,14 @@ pub struct PushRequest {
 pub enum ImageName {
     /// By a name that a build gave it; or by the digest in the reference.
     Reference(Reference),
-    /// By the digest of its manifest.
+    /// By the digest of its manifest or index.
     Digest(Digest),
 }
 
 /// What a push came to.
 #[derive(Clone, Debug)]
 pub struct PushReport {
-    /// The manifest.
+    /// The manifest or index.
     pub manifest: Descriptor,
     /// What was moved.
     pub traffic: Traffic,
@@ -59,22 +61,23 @@ pub struct PushReport {
 pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, BuildError> {
     let began = Instant::now();
     check(&request.destinations)?;
-    let image = open(&find(&request.image, ports)?, &request.image, ports)?;
+    let images = open(&find(&request.image, ports)?, &request.image, ports)?;
+    let manifest = images.descriptor();
     let uploads = Uploads::new(
         ports.store.clone(),
         ports.client.clone(),
         Arc::clone(&ports.reporter),
-        provenance::recall(&ports.store, image.manifest.digest()),
+        provenance::recall(&ports.store, &manifest.digest),
         &request.destinations,
     );
     let published = tokio::select! {
-        published = uploads.publish(&image, &request.destinations) => published,
+        published = uploads.publish(&images, &request.destinations) => published,
         () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
     };
     let (outputs, traffic) = published.map_err(unpublished)?;
     let moved = ports.client.traffic();
     Ok(PushReport {
-        manifest: image.descriptor(),
+        manifest,
         traffic: Traffic {
             down_bytes: moved.down_bytes,
             up_bytes: moved.up_bytes,
@@ -117,29 +120,54 @@ fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
     }
 }
 
-/// Reads the documents of an image.
-fn open(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<Image, BuildError> {
-    let blobs = ports.store.blobs();
-    let bytes = blobs
+/// Reads the documents of an image, or of an index and all of its images.
+fn open(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<ImageSet, BuildError> {
+    let index = match document(digest, name, ports)? {
+        Document::Manifest(manifest) => {
+            let image = image(*manifest, name, ports)?;
+            return Ok(ImageSet::read(vec![image], None, BTreeMap::new()));
+        }
+        Document::Index(index) => index,
+    };
+    match &index.value().media_type {
+        None | Some(MediaType::OciIndex) => {}
+        Some(other) => return Err(unsuitable(name, &format!("of the type {other}"))),
+    }
+    let mut images = Vec::new();
+    for entry in &index.value().manifests {
+        match document(&entry.digest, name, ports)? {
+            Document::Manifest(manifest) => images.push(image(*manifest, name, ports)?),
+            Document::Index(_) => return Err(unsuitable(name, "a list of lists of images")),
+        }
+    }
+    Ok(ImageSet::read(images, Some(*index), BTreeMap::new()))
+}
+
+fn document(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<Document, BuildError> {
+    let bytes = ports
+        .store
+        .blobs()
         .read(digest, DOCUMENT_BYTES_MAX)
         .map_err(|error| match error {
             BlobError::Absent(_) => absent(name, ports),
             other => BuildError::failed(format!("could not read the manifest {digest}"), other),
         })?;
-    let unsuitable = |what: &str| {
-        BuildError::input(format!(
-            "{} is {what}: kiln pushes images that it built",
-            shown(name)
-        ))
-    };
-    let manifest: Raw<Manifest> = match Document::read(bytes, None) {
-        Ok(Document::Manifest(manifest)) => *manifest,
-        Ok(Document::Index(_)) => return Err(unsuitable("a list of images")),
-        Err(_) => return Err(unsuitable("not an image")),
-    };
+    Document::read(bytes, None).map_err(|_| unsuitable(name, "not an image"))
+}
+
+fn unsuitable(name: &ImageName, what: &str) -> BuildError {
+    BuildError::input(format!(
+        "{} is {what}: kiln pushes images that it built",
+        shown(name)
+    ))
+}
+
+/// Reads what a manifest names.
+fn image(manifest: Raw<Manifest>, name: &ImageName, ports: &Ports) -> Result<Image, BuildError> {
+    let blobs = ports.store.blobs();
     match &manifest.value().media_type {
         None | Some(MediaType::OciManifest) => {}
-        Some(other) => return Err(unsuitable(&format!("of the type {other}"))),
+        Some(other) => return Err(unsuitable(name, &format!("of the type {other}"))),
     }
     let wanted = manifest.value().config.digest.clone();
     let incomplete = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Failed {

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use oci::{Descriptor, Digest, Reference};
+use oci::{Descriptor, Digest, Platform, Reference};
 
 use crate::event::{StepNumber, StepOutcome};
 
 /// The result of a build that succeeded.
 #[derive(Clone, Debug)]
 pub struct BuildReport {
-    /// The manifest, as pushed or as it would be.
+    /// The manifest or index, as pushed or as it would be.
     pub manifest: Descriptor,
-    /// Its image configuration.
-    pub config: Digest,
-    /// Layers, compressed, plus config and manifest, in bytes.
+    /// The images: the one of the manifest, or those of the index in its order.
+    pub images: Vec<ImageReport>,
+    /// Layers, compressed, configurations, manifests and index in bytes, each once.
     pub image_bytes: u64,
     /// The steps that the target needs, in order of the graph; base images not
     /// listed.
@@ -25,6 +25,33 @@ pub struct BuildReport {
     pub outputs: Vec<OutputReport>,
     /// Wall time of the whole build.
     pub duration: Duration,
+}
+
+/// One image of a finished build.
+#[derive(Clone, Debug)]
+pub struct ImageReport {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Its configuration.
+    pub config: Digest,
+}
+
+impl BuildReport {
+    /// Whether the images are in an index.
+    pub fn is_index(&self) -> bool {
+        self.manifest.media_type.is_index()
+    }
+
+    /// What engines call the image ID: the digest of the configuration, or, as in buildx, of the
+    /// index where there are several.
+    pub fn image_id(&self) -> &Digest {
+        match self.images.as_slice() {
+            [image] if !self.is_index() => &image.config,
+            _ => &self.manifest.digest,
+        }
+    }
 }
 
 /// One step of a finished build.

@@ -1,9 +1,10 @@
 //! What is asked of a build, with every default applied.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci::{Compression, Reference};
+use oci::{Compression, Platform, Reference};
+
+use crate::annotations::Annotations;
 
 /// A build, fully described.
 #[derive(Clone, Debug)]
@@ -15,10 +16,12 @@ pub struct BuildRequest {
     /// What the graph needs to know: target, arguments, platform, labels,
     /// network.
     pub graph: graph::Request,
+    /// One image, or several in an index.
+    pub shape: Shape,
     /// The names of the image.
     pub tags: Vec<Reference>,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
+    /// Annotations of what is made.
+    pub annotations: Annotations,
     /// What is to be made of the image. Empty keeps it in the store only.
     pub outputs: Vec<Output>,
     /// Ask the registry for base images even where the store knows them by
@@ -35,6 +38,26 @@ pub struct BuildRequest {
     pub sandbox: SandboxChoice,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
+}
+
+/// What a build comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A manifest, for the platform of [`BuildRequest::graph`].
+    Image,
+    /// An index with an image for each of these platforms, at least one and none twice; they
+    /// count, and not the one of [`BuildRequest::graph`].
+    Index(Vec<Platform>),
+}
+
+impl Shape {
+    /// The platforms of an index; none for an image.
+    pub fn platforms(&self) -> &[Platform] {
+        match self {
+            Self::Image => &[],
+            Self::Index(platforms) => platforms,
+        }
+    }
 }
 
 /// Where the Dockerfile comes from.
@@ -86,14 +109,31 @@ pub enum Output {
     Tar {
         /// Where to.
         destination: Destination,
+        /// How the files of several platforms are kept apart.
+        split: Split,
     },
     /// The root file system of the target as files.
     Local {
         /// The directory; made when missing, added to when not.
         directory: PathBuf,
+        /// How the files of several platforms are kept apart.
+        split: Split,
     },
     /// Into podman or docker on this machine.
     Load,
+}
+
+/// Whether the files of a platform are in a directory of its own, such as `linux_arm64`
+/// (`platform-split`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// Where an index is built.
+    #[default]
+    Automatic,
+    /// Always.
+    Always,
+    /// Never; files of different platforms under one name must be the same.
+    Never,
 }
 
 /// Where an archive goes.

@@ -3,7 +3,6 @@
 
 #![expect(clippy::print_stdout, reason = "skipped tests say why")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -11,9 +10,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use engine::{
-    BuildError, BuildReport, BuildRequest, ContextSource, Destination, DockerfileSource, Event,
-    ImageName, Interrupt, Output, OutputReport, Ports, PushReport, PushRequest, Reporter,
-    SandboxChoice,
+    Annotations, BuildError, BuildReport, BuildRequest, ContextSource, Destination,
+    DockerfileSource, Event, ImageName, Interrupt, Output, OutputReport, Ports, PushReport,
+    PushRequest, Reporter, SandboxChoice, Shape,
 };
 use oci::{Compression, Digest, Platform, Reference};
 use testkit::tar::Entry;
@@ -84,8 +83,9 @@ impl Bench {
             },
             context: ContextSource::Directory(self.context.path().to_owned()),
             graph: graph::Request::new(Platform::host(), Platform::host()),
+            shape: Shape::Image,
             tags: self.tags.clone(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             outputs,
             pull: false,
             no_cache: false,
@@ -282,7 +282,7 @@ fn check_docker_archive(compression: Compression) {
     let archive = bench.path("d.tar").display().to_string();
     let place = format!("docker-archive:{archive}:kiln.test/app:1");
     if let Some(json) = output("skopeo", &["inspect", "--config", "--raw", &place]) {
-        assert_eq!(Digest::of(json.as_bytes()), report.config);
+        assert_eq!(Digest::of(json.as_bytes()), report.images[0].config);
         // A copy reads every layer and compares it with its diff id.
         let copy = format!("oci:{}:x", bench.path("copy").display());
         output("skopeo", &["copy", "--insecure-policy", &place, &copy]).unwrap();
@@ -309,7 +309,8 @@ fn equal_images_give_equal_archives() {
         ("d.tar", |bench| bench.docker("d.tar")),
         ("r.tar", |bench| Output::Tar {
             destination: bench.file("r.tar"),
-        }),
+            split: Split::Automatic,
+}),
     ];
     for (name, make) in all {
         one.export(make(&one));
@@ -381,7 +382,8 @@ fn a_root_file_system_as_a_tar() {
     let bench = Bench::new();
     bench.export(Output::Tar {
         destination: bench.file("r.tar"),
-    });
+        split: Split::Automatic,
+});
     let entries = bench.tar("r.tar");
     let lines: Vec<_> = entries.iter().map(Entry::line).collect();
     let expected = [
@@ -424,7 +426,8 @@ fn a_root_file_system_as_files() {
     for _ in 0..2 {
         bench.export(Output::Local {
             directory: directory.clone(),
-        });
+            split: Split::Automatic,
+});
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
         assert_eq!(read("srv/hello"), "hello");
         assert_eq!(read("srv/owned"), "owned");
@@ -468,13 +471,15 @@ fn devices_are_left_out_of_a_directory_and_said() {
     let bench = Bench::on(Layer::new().compressed(Compression::Gzip).entry(device));
     bench.export(Output::Local {
         directory: bench.path("root"),
-    });
+        split: Split::Automatic,
+});
     assert_eq!(names(&bench.path("root")), ["srv"]);
     let warnings = bench.warnings.0.lock().unwrap().clone();
     assert_eq!(warnings, ["devices are not exported to a directory: /null"]);
     bench.export(Output::Tar {
         destination: bench.file("r.tar"),
-    });
+        split: Split::Automatic,
+});
     assert_eq!(bench.tar("r.tar")[0].line(), "c0666 0:0 1,3 null");
 }
 
@@ -509,7 +514,7 @@ fn a_directory_does_not_take_the_place_of_a_file() {
     let input = engine::ErrorKind::Input;
     check_error(&bench, bench.oci("f", false), input, "could not use");
     let directory = bench.path("f");
-    check_error(&bench, Output::Local { directory }, input, "could not use");
+    check_error(&bench, Output::Local { directory, split: Split::Automatic }, input, "could not use");
     assert_eq!(fs::read(bench.path("f")).unwrap(), b"before");
 }
 
@@ -548,7 +553,8 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         let bench = Bench::new();
         let output = || Output::Tar {
             destination: bench.file("r.tar"),
-        };
+            split: Split::Automatic,
+};
         bench.export(output());
         let before = fs::read(bench.path("r.tar")).unwrap();
         assert_eq!(damage(&bench, "srv/owned", act), 1);
@@ -559,7 +565,8 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         let directory = bench.path("root");
         bench.export(Output::Local {
             directory: directory.clone(),
-        });
+            split: Split::Automatic,
+});
         let owned = fs::read(directory.join("srv/owned")).unwrap();
         assert_eq!(owned, b"owned");
 
@@ -570,7 +577,8 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         let directory = bench.path("copied");
         let output = Output::Local {
             directory: directory.clone(),
-        };
+            split: Split::Automatic,
+};
         bench.run(&bench.request(copy, vec![output])).unwrap();
         assert_eq!(fs::read(directory.join("a")).unwrap(), b"owned");
         assert_eq!(bench.names(), ["copied", "r.tar", "root"]);
@@ -743,7 +751,7 @@ fn an_image_of_the_store_is_pushed_later() {
         panic!("{error}");
     };
     assert_eq!(hint.unwrap(), "the store has kiln.test/app:1");
-    let config = ImageName::Digest(report.config);
+    let config = ImageName::Digest(report.images[0].config.clone());
     let error = bench.push(config, &destination).unwrap_err();
     assert!(error.to_string().contains("not an image"), "{error}");
 }

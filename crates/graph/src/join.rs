@@ -1,6 +1,10 @@
 //! The graphs of several platforms as one, so that one solver sees what they have in common.
 
-use crate::{BuildGraph, FileSource, HistoryEntry, Step, StepId, StepKind, TargetImage};
+use std::collections::HashSet;
+
+use crate::{
+    BuildGraph, CacheKey, FileSource, HistoryEntry, KeyParts, Step, StepId, StepKind, TargetImage,
+};
 
 impl BuildGraph {
     /// Puts graphs behind each other: the targets of the first, then those of the second, and so
@@ -20,6 +24,31 @@ impl BuildGraph {
             all.targets.extend(shifted);
         }
         Some(Self::new(all.steps, all.targets))
+    }
+
+    /// How many steps there are that take time, those that do the same on the same counted once.
+    /// Bases and merges take none.
+    pub fn distinct_steps(&self) -> usize {
+        let mut keys: Vec<CacheKey> = Vec::with_capacity(self.steps.len());
+        let mut distinct = HashSet::new();
+        for step in &self.steps {
+            let mut parts = KeyParts::of_operation(&step.kind);
+            for (number, input) in step.inputs().enumerate() {
+                parts.digest(
+                    format!("input.{number}"),
+                    keys[input.index()].digest().clone(),
+                );
+            }
+            let key = parts.key();
+            match step.kind {
+                StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_) => {}
+                StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => {
+                    distinct.insert(key.clone());
+                }
+            }
+            keys.push(key);
+        }
+        distinct.len()
     }
 }
 

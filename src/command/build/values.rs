@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use engine::ImageName;
 use graph::ExtraHost;
-use oci::{Platform, Reference};
+use oci::Reference;
 
 use crate::error::ProgramError;
 
@@ -35,40 +35,6 @@ pub(crate) fn label(text: &str) -> Result<(String, String), ProgramError> {
         return Err(form("--label", text, "key=value"));
     }
     Ok((key.to_owned(), value.to_owned()))
-}
-
-/// `[manifest:]key=value` of `--annotation`.
-pub(crate) fn annotation(text: &str) -> Result<(String, String), ProgramError> {
-    let Some((key, value)) = text.split_once('=') else {
-        return Err(form("--annotation", text, "key=value"));
-    };
-    let key = match key.split_once(':') {
-        Some((kinds, key)) if is_kinds(kinds) => {
-            if kinds != "manifest" {
-                return Err(ProgramError::input(format!(
-                    "--annotation {text}: annotations of `{kinds}` are not supported yet: only \
-                     those of the manifest are"
-                )));
-            }
-            key
-        }
-        _ => key,
-    };
-    if key.is_empty() {
-        return Err(form("--annotation", text, "key=value"));
-    }
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-/// Whether a prefix names what an annotation is for: `index,manifest-descriptor[linux/amd64]`.
-fn is_kinds(prefix: &str) -> bool {
-    prefix.split(',').all(|kind| {
-        let name = kind.split_once('[').map_or(kind, |(name, _)| name);
-        matches!(
-            name,
-            "manifest" | "index" | "manifest-descriptor" | "index-descriptor"
-        )
-    })
 }
 
 /// `name:ip` or `name=ip` of `--add-host`.
@@ -128,32 +94,6 @@ pub(crate) fn image_name(text: &str) -> Result<ImageName, ProgramError> {
     text.parse()
         .map(ImageName::Reference)
         .map_err(|error: oci::ReferenceError| ProgramError::input(error.to_string()))
-}
-
-/// The one platform of `--platform`, or that of this machine.
-pub(crate) fn platform(values: &[String]) -> Result<Platform, ProgramError> {
-    let mut names = values
-        .iter()
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    let Some(first) = names.next() else {
-        return Ok(Platform::host());
-    };
-    if names.next().is_some() {
-        return Err(ProgramError::input(format!(
-            "--platform {}: several platforms in one build are not supported yet",
-            values.join(",")
-        )));
-    }
-    let platform: Platform = first
-        .parse()
-        .map_err(|error: oci::PlatformError| ProgramError::input(format!("--platform: {error}")))?;
-    if platform.os != "linux" {
-        return Err(ProgramError::input(format!(
-            "--platform {first}: kiln builds images for linux only"
-        )));
-    }
-    Ok(platform)
 }
 
 /// `SOURCE_DATE_EPOCH`: seconds since 1970.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::image_files::{ImageFiles, blob_name};
 use crate::assemble::Image;
+use crate::image_set::ImageSet;
 
 /// An image in `manifest.json`. Docker's names (moby,
 /// `image/tarexport/tarexport.go`).
@@ -22,9 +23,9 @@ struct Item {
 }
 
 /// The files of the archive.
-pub(crate) fn files(image: &Image, tags: &[Reference]) -> ImageFiles {
-    let mut files = ImageFiles::layout(image, tags);
-    let item = Item {
+pub(crate) fn files(images: &ImageSet, tags: &[Reference]) -> ImageFiles {
+    let mut files = ImageFiles::layout(images, tags);
+    let item = |image: &Image| Item {
         config: blob_name(image.config.digest()),
         layers: (image.output.stack.iter())
             .map(|layer| blob_name(&layer.blob.digest))
@@ -32,7 +33,9 @@ pub(crate) fn files(image: &Image, tags: &[Reference]) -> ImageFiles {
         // In full: podman would put `localhost/` in front of a short name.
         repo_tags: tags.iter().map(ToString::to_string).collect(),
     };
-    let bytes = serde_json::to_vec(&[item]).expect("a list of texts is JSON");
+    // Only one: an index was refused before the build.
+    let items: Vec<Item> = images.images().iter().map(item).collect();
+    let bytes = serde_json::to_vec(&items).expect("a list of texts is JSON");
     files.add("manifest.json", &bytes);
     files
 }

@@ -1,4 +1,4 @@
-//! An image as files of an OCI image layout (image specification, "OCI Image
+//! Images as files of an OCI image layout (image specification, "OCI Image
 //! Layout"), and those files as one tar that depends on nothing but the image
 //! and its names.
 
@@ -9,7 +9,7 @@ use oci::{Descriptor, Digest, Index, MediaType, Raw, Reference};
 use store::layer::{Entry, EntryKind, EntryPath, Metadata, TarStream, TarStreamError};
 
 use super::supply::{Supply, SupplyError};
-use crate::assemble::Image;
+use crate::image_set::ImageSet;
 
 /// The key of the tag in an index (image specification, "Pre-Defined Annotation
 /// Keys").
@@ -54,13 +54,13 @@ pub(crate) struct ImageFiles {
 }
 
 impl ImageFiles {
-    /// The layout of one image with its names.
-    pub(crate) fn layout(image: &Image, tags: &[Reference]) -> Self {
+    /// The layout of a build's images with its names.
+    pub(crate) fn layout(images: &ImageSet, tags: &[Reference]) -> Self {
         let index = Index {
             schema_version: 2,
             media_type: Some(MediaType::OciIndex),
             artifact_type: None,
-            manifests: descriptors(image, tags),
+            manifests: descriptors(images, tags),
             subject: None,
             annotations: BTreeMap::new(),
         };
@@ -68,15 +68,16 @@ impl ImageFiles {
             files: BTreeMap::new(),
             index: index.clone(),
         };
-        for layer in &*image.output.stack {
+        for layer in images.layers() {
             let content = Content::Blob(layer.blob.clone());
             files.insert(&blob_name(&layer.blob.digest), content);
         }
-        for (digest, bytes) in [
-            (image.config.digest(), image.config.bytes()),
-            (image.manifest.digest(), image.manifest.bytes()),
-        ] {
-            files.add(&blob_name(digest), bytes);
+        for image in images.images() {
+            files.add(&blob_name(image.config.digest()), image.config.bytes());
+            files.add(&blob_name(image.manifest.digest()), image.manifest.bytes());
+        }
+        if let Some(index) = images.index() {
+            files.add(&blob_name(index.digest()), index.bytes());
         }
         files.add(LAYOUT_FILE, LAYOUT);
         files.add(INDEX_FILE, Raw::write(index).bytes());
@@ -155,13 +156,13 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
 
 /// One descriptor for each name of the image; one without a name when it has
 /// none.
-fn descriptors(image: &Image, tags: &[Reference]) -> Vec<Descriptor> {
+fn descriptors(images: &ImageSet, tags: &[Reference]) -> Vec<Descriptor> {
     if tags.is_empty() {
-        return vec![image.descriptor()];
+        return vec![images.descriptor()];
     }
     tags.iter()
         .map(|name| {
-            let mut descriptor = image.descriptor();
+            let mut descriptor = images.descriptor();
             let mut annotate = |key: &str, value: String| {
                 descriptor.annotations.insert(key.to_owned(), value);
             };

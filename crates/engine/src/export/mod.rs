@@ -6,6 +6,7 @@ mod image_files;
 mod load;
 mod local;
 mod oci_layout;
+mod platform_roots;
 pub(crate) mod registry;
 mod replace;
 mod root_files;
@@ -17,23 +18,24 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci::{Digest, MediaType, Reference};
+use oci::{Digest, Reference};
 use store::{DiskError, Store};
 
-use crate::assemble::Image;
 use crate::error::BuildError;
 use crate::event::Event;
+use crate::image_set::ImageSet;
 use crate::interrupt::Interrupt;
 use crate::layers::Layers;
 use crate::ports::Ports;
 use crate::report::{OutputReport, Traffic};
-use crate::request::{BuildRequest, Destination, Output};
+use crate::request::{BuildRequest, Destination, Output, Shape, Split};
 use image_files::{ArchiveError, ImageFiles};
 use load::LoadError;
 use local::LocalError;
 use oci_layout::LayoutError;
+use platform_roots::{PlatformRoot, PlatformRootsError};
 use registry::{PublishError, Uploads};
-use root_files::{RootError, RootFiles};
+use root_files::RootError;
 use sink::{Sink, SinkError};
 use supply::Supply;
 use tar::RootTarError;
@@ -53,8 +55,7 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
                 destination,
                 tar: true,
             }
-            | Output::Docker { destination }
-            | Output::Tar { destination } => Sink::check(destination)
+            | Output::Tar { destination, .. } => Sink::check(destination)
                 .map_err(|error| Failure::from(error).told(unwritten(destination)))?,
             Output::Oci {
                 destination: Destination::Stdout,
@@ -64,8 +65,16 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
                     "an image layout with tar=false is a directory and cannot go to the standard output",
                 ));
             }
-            Output::Load => load::check(&ports.program_path)
-                .map_err(|error| Failure::from(error).told(UNLOADED.to_owned()))?,
+            Output::Docker { destination } => {
+                one_image(request, "an archive for docker")?;
+                Sink::check(destination)
+                    .map_err(|error| Failure::from(error).told(unwritten(destination)))?;
+            }
+            Output::Load => {
+                one_image(request, "what a local engine loads")?;
+                load::check(&ports.program_path)
+                    .map_err(|error| Failure::from(error).told(UNLOADED.to_owned()))?;
+            }
             Output::Oci {
                 destination: Destination::File(_),
                 tar: false,
@@ -78,17 +87,36 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
     Ok(())
 }
 
-/// Puts the documents of an image into the store, so that it can be sent later.
-pub(crate) fn keep(store: &Store, image: &Image) -> Result<Digest, DiskError> {
-    store.blobs().put(image.config.bytes())?;
-    store.blobs().put(image.manifest.bytes())
+/// Docker's archives have no place for an index, and engines load what runs on their machine.
+fn one_image(request: &BuildRequest, what: &str) -> Result<(), BuildError> {
+    match request.shape {
+        Shape::Image => Ok(()),
+        Shape::Index(_) => Err(BuildError::Input {
+            message: format!("{what} is one image, and this build makes an index of images"),
+            hint: Some(
+                "build for one platform, or write an image layout with `--output type=oci`"
+                    .to_owned(),
+            ),
+            source: None,
+        }),
+    }
 }
 
-/// Brings an image where it is to go: files first, tags in registries last.
+/// Puts the documents of images into the store, so that it can be sent later.
+pub(crate) fn keep(store: &Store, images: &ImageSet) -> Result<Digest, DiskError> {
+    for image in images.images() {
+        store.blobs().put(image.config.bytes())?;
+        store.blobs().put(image.manifest.bytes())?;
+    }
+    let (_, top) = images.top();
+    store.blobs().put(top)
+}
+
+/// Brings images where they are to go: files first, tags in registries last.
 pub(crate) async fn export(
     request: &BuildRequest,
     ports: &Ports,
-    image: &Image,
+    images: &ImageSet,
     layers: &Layers,
     uploads: Option<Uploads>,
 ) -> Result<Exported, BuildError> {
@@ -96,7 +124,7 @@ pub(crate) async fn export(
     let export = Export {
         tags: &request.tags,
         ports,
-        image,
+        images,
         layers,
     };
     for output in &request.outputs {
@@ -107,7 +135,7 @@ pub(crate) async fn export(
                 destination,
                 tar: true,
             } => {
-                let files = ImageFiles::layout(image, &request.tags);
+                let files = ImageFiles::layout(images, &request.tags);
                 exported
                     .outputs
                     .push(export.archive(files, destination).await?);
@@ -117,23 +145,26 @@ pub(crate) async fn export(
                 tar: false,
             } => exported.outputs.push(export.layout(destination).await?),
             Output::Docker { destination } => {
-                let files = docker_archive::files(image, &request.tags);
+                let files = docker_archive::files(images, &request.tags);
                 exported
                     .outputs
                     .push(export.archive(files, destination).await?);
             }
-            Output::Tar { destination } => {
-                exported.outputs.push(export.root_tar(destination).await?);
+            Output::Tar { destination, split } => {
+                let written = export.root_tar(destination, *split).await?;
+                exported.outputs.push(written);
             }
-            Output::Local { directory } => {
-                exported.outputs.push(export.local(directory).await?);
+            Output::Local { directory, split } => {
+                exported
+                    .outputs
+                    .push(export.local(directory, *split).await?);
             }
             Output::Load => exported.outputs.push(export.load().await?),
         }
     }
     if let Some(uploads) = uploads {
         let (outputs, traffic) = uploads
-            .publish(image, &request.tags)
+            .publish(images, &request.tags)
             .await
             .map_err(unpublished)?;
         exported.outputs.extend(outputs);
@@ -146,13 +177,16 @@ pub(crate) async fn export(
 struct Export<'e> {
     tags: &'e [Reference],
     ports: &'e Ports,
-    image: &'e Image,
+    images: &'e ImageSet,
     layers: &'e Layers,
 }
 
 impl Export<'_> {
     fn store(&self) -> Vec<OutputReport> {
-        let descriptor = self.image.manifest.descriptor(MediaType::OciManifest);
+        let descriptor = oci::Descriptor {
+            annotations: std::collections::BTreeMap::new(),
+            ..self.images.descriptor()
+        };
         self.tags
             .iter()
             .map(|tag| {
@@ -165,7 +199,7 @@ impl Export<'_> {
     }
 
     fn supply(&self) -> Supply {
-        Supply::new(self.ports, self.image, self.layers)
+        Supply::new(self.ports, self.images, self.layers)
     }
 
     async fn archive(
@@ -189,7 +223,7 @@ impl Export<'_> {
             Destination::File(path) => path.clone(),
             Destination::Stdout => unreachable!("refused before the build"),
         };
-        let files = ImageFiles::layout(self.image, self.tags);
+        let files = ImageFiles::layout(self.images, self.tags);
         let supply = self.supply();
         let interrupt = self.ports.interrupt.clone();
         let written = blocking(move || -> Result<(), Failure> {
@@ -199,29 +233,43 @@ impl Export<'_> {
         Ok(at(destination))
     }
 
-    async fn root_tar(&self, destination: &Destination) -> Result<OutputReport, BuildError> {
+    async fn root_tar(
+        &self,
+        destination: &Destination,
+        split: Split,
+    ) -> Result<OutputReport, BuildError> {
         let (to, interrupt) = (destination.clone(), self.ports.interrupt.clone());
         let repeated = match destination {
             Destination::File(_) => true,
             Destination::Stdout => false,
         };
-        let write = self.write_root(repeated, move |root| {
+        let write = self.write_roots(split, repeated, move |roots| {
             let mut sink = Sink::open(&to, &interrupt)?;
-            tar::write(root, &mut sink)?;
+            tar::write(roots, &mut sink)?;
             Ok(sink.finish()?)
         });
         self.told(write.await, || unwritten(destination))?;
         Ok(at(destination))
     }
 
-    async fn local(&self, directory: &Path) -> Result<OutputReport, BuildError> {
+    async fn local(&self, directory: &Path, split: Split) -> Result<OutputReport, BuildError> {
         let (to, interrupt): (PathBuf, Interrupt) =
             (directory.to_owned(), self.ports.interrupt.clone());
-        let write = self.write_root(true, move |root| Ok(local::write(root, &to, &interrupt)?));
+        let write = self.write_roots(split, true, move |roots| {
+            let mut left_out = Vec::new();
+            for root in roots {
+                let to = root
+                    .directory
+                    .as_ref()
+                    .map_or(to.clone(), |name| to.join(name));
+                left_out.push(local::write(&root.files, &to, &interrupt)?);
+            }
+            Ok(left_out)
+        });
         let left_out = self.told(write.await, || {
             format!("could not write the files to {}", directory.display())
         })?;
-        for message in left_out.warnings() {
+        for message in left_out.iter().flat_map(|left_out| left_out.warnings()) {
             self.ports.reporter.report(Event::Warning { message });
         }
         Ok(OutputReport::Written {
@@ -230,7 +278,7 @@ impl Export<'_> {
     }
 
     async fn load(&self) -> Result<OutputReport, BuildError> {
-        let files = docker_archive::files(self.image, self.tags);
+        let files = docker_archive::files(self.images, self.tags);
         let (supply, ports) = (Arc::new(self.supply()), self.ports);
         let loaded = load::load(files, supply, &ports.program_path, &ports.interrupt).await;
         let engine = self.told(loaded.map_err(Failure::from), || UNLOADED.to_owned())?;
@@ -239,26 +287,29 @@ impl Export<'_> {
         })
     }
 
-    /// Writes the root file system. Layers whose copies in the store turn out to
+    /// Writes the root file systems. Layers whose copies in the store turn out to
     /// be damaged are forgotten, and written from new copies where that can be
     /// `repeated`.
-    async fn write_root<T: Send + 'static>(
+    async fn write_roots<T: Send + 'static>(
         &self,
+        split: Split,
         repeated: bool,
-        write: impl Fn(&RootFiles) -> Result<T, Failure> + Send + Sync + 'static,
+        write: impl Fn(&[PlatformRoot]) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> Result<T, Failure> {
-        let stack = &self.image.output.stack;
         let write = Arc::new(write);
         for repeated in [repeated, false] {
-            let root = RootFiles::open(self.layers, stack).await?;
-            let damage = root.damage();
+            let roots = platform_roots::open(self.images, self.layers, split).await?;
+            let damages: Vec<_> = roots.iter().map(|root| root.files.damage()).collect();
             let write = Arc::clone(&write);
-            let written = blocking(move || write(&root)).await;
-            let damaged: Vec<usize> = damage.layers().collect();
-            for &layer in &damaged {
-                self.layers.forget(stack, layer);
+            let written = blocking(move || write(&roots)).await;
+            let mut damaged = false;
+            for (image, damage) in self.images.images().iter().zip(damages) {
+                for layer in damage.layers() {
+                    damaged = true;
+                    self.layers.forget(&image.output.stack, layer);
+                }
             }
-            if !repeated || damaged.is_empty() {
+            if !repeated || !damaged {
                 return written;
             }
         }
@@ -342,6 +393,12 @@ impl From<LayoutError> for Failure {
 impl From<RootError> for Failure {
     fn from(error: RootError) -> Self {
         Self::new(false, None, error)
+    }
+}
+
+impl From<PlatformRootsError> for Failure {
+    fn from(error: PlatformRootsError) -> Self {
+        Self::new(error.is_input(), error.advice(), error)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Publishing to registries, as a transaction: blobs, then the manifest by
-//! digest, then tags. Nothing is visible before the last phase, and a run that
+//! Publishing to registries, as a transaction: blobs, then manifests by digest,
+//! then the index that lists them, then tags. Nothing is visible before the last phase, and a run that
 //! died is repeated without harm.
 //!
 //! Layers are sent while later steps still run ([`Uploads::start`]).
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::assemble::Image;
 use crate::event::{Direction, Event, Reporter};
+use crate::image_set::ImageSet;
 use crate::layers::transfer;
 use crate::output::LayerRef;
 use crate::report::{OutputReport, Traffic};
@@ -88,6 +89,15 @@ impl Uploads {
         }
     }
 
+    fn start_image(&mut self, repository: &Repository, image: &Image) {
+        for layer in &*image.output.stack {
+            self.start_in(repository, layer.blob.clone(), None);
+        }
+        let config = image.config.descriptor(MediaType::OciConfig);
+        let content = bytes::Bytes::copy_from_slice(image.config.bytes());
+        self.start_in(repository, config, Some(content));
+    }
+
     fn start_in(
         &mut self,
         repository: &Repository,
@@ -130,14 +140,14 @@ impl Uploads {
         Ok(())
     }
 
-    /// Publishes an image under all tags. Tags that point at it already cost
+    /// Publishes images under all tags. Tags that point at it already cost
     /// one request each and nothing else.
     pub(crate) async fn publish(
         mut self,
-        image: &Image,
+        images: &ImageSet,
         tags: &[Reference],
     ) -> Result<(Vec<OutputReport>, Traffic), PublishError> {
-        let digest = image.manifest.digest().clone();
+        let digest = images.descriptor().digest;
         let mut moving = Vec::new();
         let mut outputs = Vec::new();
         for tag in tags {
@@ -158,26 +168,27 @@ impl Uploads {
             }
         }
         for repository in &repositories {
-            for layer in &*image.output.stack {
-                self.start_in(repository, layer.blob.clone(), None);
+            for image in images.images() {
+                self.start_image(repository, image);
             }
-            let config = image.config.descriptor(MediaType::OciConfig);
-            let content = bytes::Bytes::copy_from_slice(image.config.bytes());
-            self.start_in(repository, config, Some(content));
         }
         self.wait().await?;
         for repository in &repositories {
-            self.put_by_digest(repository, image).await?;
+            for image in images.images() {
+                self.put_by_digest(repository, image).await?;
+            }
+            if let Some(index) = images.index() {
+                let selector = Selector::Digest(index.digest().clone());
+                self.client
+                    .push_manifest(repository, &selector, &MediaType::OciIndex, index.bytes())
+                    .await?;
+            }
         }
+        let (media_type, bytes) = images.top();
         for tag in &moving {
             let name = tag.tag().expect("only tags are published").clone();
             self.client
-                .push_manifest(
-                    tag.repository(),
-                    &Selector::Tag(name),
-                    &MediaType::OciManifest,
-                    image.manifest.bytes(),
-                )
+                .push_manifest(tag.repository(), &Selector::Tag(name), &media_type, bytes)
                 .await?;
         }
         for output in &outputs {
@@ -218,15 +229,7 @@ impl Uploads {
             return Err(source.into());
         }
         self.started.retain(|(known, _)| known != repository);
-        for layer in &*image.output.stack {
-            self.start_in(repository, layer.blob.clone(), None);
-        }
-        let config = image.config.descriptor(MediaType::OciConfig);
-        self.start_in(
-            repository,
-            config,
-            Some(bytes::Bytes::copy_from_slice(image.config.bytes())),
-        );
+        self.start_image(repository, image);
         self.wait().await?;
         self.client
             .push_manifest(repository, &selector, &MediaType::OciManifest, bytes)

@@ -132,6 +132,11 @@ impl RootFiles {
         self.damage.clone()
     }
 
+    /// What the root itself is like.
+    pub(crate) fn root_metadata(&self) -> &Metadata {
+        self.tree.root().metadata()
+    }
+
     /// Everything but the root itself, a directory before what is in it.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Result<RootEntry<'_>, RootError>> {
         let mut firsts = HashMap::new();
@@ -206,6 +211,11 @@ impl RootFiles {
 }
 
 impl RootContent<'_> {
+    /// What its bytes hash to.
+    pub(crate) fn hash(&self) -> ContentHash {
+        self.hash
+    }
+
     /// Opens the content. Reading it to its end says whether it is what the
     /// layer had.
     ///

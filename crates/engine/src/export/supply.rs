@@ -10,8 +10,8 @@ use oci::{Descriptor, Digest, Repository};
 use store::Store;
 use store::blob::BlobError;
 
-use crate::assemble::Image;
 use crate::event::{Direction, Reporter};
+use crate::image_set::ImageSet;
 use crate::layers::{Layers, transfer};
 use crate::ports::Ports;
 
@@ -49,7 +49,7 @@ impl SupplyError {
     }
 }
 
-/// Gives out the blobs of one image. Read on threads for blocking work only.
+/// Gives out the blobs of the images of a build. Read on threads for blocking work only.
 pub(crate) struct Supply {
     store: Store,
     client: registry::Client,
@@ -60,9 +60,9 @@ pub(crate) struct Supply {
 
 impl Supply {
     /// Must be called on a runtime, which then fetches what is remote.
-    pub(crate) fn new(ports: &Ports, image: &Image, layers: &Layers) -> Self {
-        let stack = image.output.stack.iter();
-        let origins = stack
+    pub(crate) fn new(ports: &Ports, images: &ImageSet, layers: &Layers) -> Self {
+        let origins = images
+            .layers()
             .filter_map(|layer| {
                 let digest = &layer.blob.digest;
                 Some((digest.clone(), layers.origin(digest)?.clone()))

@@ -1,11 +1,13 @@
-//! `type=tar`: the root file system of the target as one tar, with owners, hard
+//! `type=tar`: the root file systems of the targets as one tar, with owners, hard
 //! links, extended attributes and devices.
 
+use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 
-use store::layer::{Entry, EntryKind, TarStream, TarStreamError};
+use store::layer::{Entry, EntryKind, EntryPath, TarStream, TarStreamError};
 
-use super::root_files::{RootEntry, RootError, RootFiles, RootKind};
+use super::platform_roots::PlatformRoot;
+use super::root_files::{RootEntry, RootError, RootKind};
 
 /// Headers are gathered until they have this many bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -20,21 +22,48 @@ pub(crate) enum RootTarError {
 }
 
 /// Writes the tar.
-pub(crate) fn write(root: &RootFiles, output: &mut dyn Write) -> Result<(), RootTarError> {
+pub(crate) fn write(roots: &[PlatformRoot], output: &mut dyn Write) -> Result<(), RootTarError> {
     let mut tar = TarStream::new(BufWriter::with_capacity(BUFFER_BYTES, output));
-    for entry in root.entries() {
+    // Files of several platforms in one directory are the same where their names are.
+    let mut written = HashSet::new();
+    for root in roots {
+        if let Some(directory) = root.directory_path() {
+            tar.add(&Entry {
+                path: directory,
+                kind: EntryKind::Directory,
+                metadata: root.files.root_metadata().clone(),
+            })?;
+        }
+        write_root(&mut tar, root, &mut written)?;
+    }
+    tar.finish()?;
+    Ok(())
+}
+
+fn write_root<W: Write>(
+    tar: &mut TarStream<W>,
+    root: &PlatformRoot,
+    written: &mut HashSet<EntryPath>,
+) -> Result<(), RootTarError> {
+    for entry in root.files.entries() {
         let RootEntry {
             path,
             kind,
             metadata,
         } = entry?;
+        let path = root.place(&path);
+        if !written.insert(path.clone()) {
+            continue;
+        }
         let kind = match kind {
             RootKind::File { size, content } => {
                 tar.add_file(path, metadata.clone(), size, &mut content.open()?)?;
                 continue;
             }
             RootKind::Directory => EntryKind::Directory,
-            RootKind::HardLink { first } => EntryKind::HardLink { target: first },
+            RootKind::HardLink { first } => EntryKind::HardLink {
+                target: root.place(&first),
+            },
             RootKind::Symlink { target } => EntryKind::Symlink {
                 target: target.into(),
             },
@@ -50,6 +79,5 @@ pub(crate) fn write(root: &RootFiles, output: &mut dyn Write) -> Result<(), Root
             metadata: metadata.clone(),
         })?;
     }
-    tar.finish()?;
     Ok(())
 }

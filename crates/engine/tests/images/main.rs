@@ -10,15 +10,14 @@ mod cache;
 mod corners;
 mod documents;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::{
-    BuildError, BuildReport, BuildRequest, ContextSource, DockerfileSource, Event, Interrupt,
-    Output, Ports, Reporter, SandboxChoice, StepOutcome,
+    Annotations, BuildError, BuildReport, BuildRequest, ContextSource, DockerfileSource, Event,
+    Interrupt, Output, Ports, Reporter, SandboxChoice, Shape, StepOutcome,
 };
 use oci::{Compression, Platform};
 use testkit::{Layer, Registry, ValidImage, image, validate_image};
@@ -107,8 +106,9 @@ impl Bench {
             },
             context: ContextSource::Directory(self.context.path().to_owned()),
             graph: graph::Request::new(Platform::host(), Platform::host()),
+            shape: Shape::Image,
             tags: vec![format!("{}/out:1", self.registry.host()).parse().unwrap()],
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             outputs: vec![Output::Registry],
             pull: false,
             no_cache: false,

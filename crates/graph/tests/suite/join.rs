@@ -44,6 +44,7 @@ fn joined(text: &str, platforms: &[&str]) -> BuildGraph {
 #[test]
 fn what_platforms_have_in_common_runs_once() {
     let graph = joined(DOCKERFILE, &["linux/amd64", "linux/arm64"]);
+    assert_eq!(graph.distinct_steps(), 9);
     let solver = Machine::default().build(&graph);
     let said: Vec<String> = graph
         .ids()
