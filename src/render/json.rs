@@ -58,7 +58,9 @@ impl Renderer for Json {
 pub(crate) fn finished(report: &BuildReport) -> String {
     let mut fields = Map::new();
     fields.insert("digest".to_owned(), json!(report.manifest.digest));
-    fields.insert("config".to_owned(), json!(report.config));
+    if let ([image], false) = (report.images.as_slice(), report.is_index()) {
+        fields.insert("config".to_owned(), json!(image.config));
+    }
     fields.extend(build_numbers(report));
     let mut out = String::new();
     write_line(&mut out, "finished", Some(report.duration), fields);

@@ -17,7 +17,10 @@ pub(crate) fn document(report: &BuildReport, tags: &[Reference]) -> String {
         keys.insert(key.to_owned(), value);
     };
     put("containerimage.digest", json!(report.manifest.digest));
-    put("containerimage.config.digest", json!(report.config));
+    // As in buildx: an index has no configuration.
+    if let ([image], false) = (report.images.as_slice(), report.is_index()) {
+        put("containerimage.config.digest", json!(image.config));
+    }
     put("containerimage.descriptor", json!(report.manifest));
     if !tags.is_empty() {
         let names: Vec<String> = tags.iter().map(Reference::to_string).collect();
@@ -45,7 +48,16 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
     };
     let steps: Vec<Value> = report.steps.iter().map(step).collect();
     let slowest: Vec<Value> = numbers.slowest.into_iter().map(step).collect();
+    let image = |image: &engine::ImageReport| {
+        json!({
+            "platform": image.platform.to_string(),
+            "digest": image.manifest.digest,
+            "config": image.config,
+        })
+    };
+    let images: Vec<Value> = report.images.iter().map(image).collect();
     let Value::Object(mut map) = json!({
+        "images": images,
         "image.bytes": report.image_bytes,
         "seconds": report.duration.as_secs_f64(),
         "steps.total": numbers.steps,

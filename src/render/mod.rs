@@ -231,7 +231,8 @@ mod tests {
     use std::time::Duration;
 
     use engine::{
-        BuildReport, Direction, Event, OutputReport, StepNumber, StepOutcome, StepReport, Traffic,
+        BuildReport, Direction, Event, ImageReport, OutputReport, StepNumber, StepOutcome,
+        StepReport, Traffic,
     };
     use oci::{Descriptor, Digest, MediaType};
 
@@ -315,7 +316,11 @@ mod tests {
         let empty = Digest::of(b"");
         BuildReport {
             manifest: Descriptor::new(MediaType::OciManifest, empty.clone(), 7),
-            config: empty,
+            images: vec![ImageReport {
+                platform: "linux/amd64".parse().expect("a platform"),
+                manifest: Descriptor::new(MediaType::OciManifest, empty.clone(), 7),
+                config: empty,
+            }],
             image_bytes: 12_345_678,
             steps: vec![
                 step(1, "[1/3] WORKDIR /x", StepOutcome::Cached, 0),

@@ -15,7 +15,15 @@ pub(crate) fn summary(report: &BuildReport) -> String {
     let mut row = |label: &str, text: &str| {
         let _ = writeln!(out, "  {label:<8} {text}");
     };
-    row("image", &report.manifest.digest.to_string());
+    if report.is_index() {
+        row("index", &report.manifest.digest.to_string());
+        for image in &report.images {
+            let platform = image.platform.to_string();
+            row("image", &format!("{} {platform}", image.manifest.digest));
+        }
+    } else {
+        row("image", &report.manifest.digest.to_string());
+    }
     row("size", &units::bytes(report.image_bytes));
     row(
         "steps",
@@ -42,7 +50,12 @@ pub(crate) fn pushed(report: &PushReport) -> String {
     let mut row = |label: &str, text: &str| {
         let _ = writeln!(out, "  {label:<8} {text}");
     };
-    row("image", &report.manifest.digest.to_string());
+    let label = if report.manifest.media_type.is_index() {
+        "index"
+    } else {
+        "image"
+    };
+    row(label, &report.manifest.digest.to_string());
     rows_of_traffic(&mut row, &report.traffic, &report.outputs);
     out
 }

@@ -85,9 +85,20 @@ fn values_are_checked_before_anything_is_done() {
         "error: --build-arg =x: expected NAME=value, or NAME",
     );
     check_wrong(
-        &["--platform", "linux/amd64,linux/arm64", "."],
-        "error: --platform linux/amd64,linux/arm64: several platforms in one build are not \
-         supported yet",
+        &["--platform", "linux/amd64,linux/amn64", "."],
+        "error: --platform: unknown architecture `amn64` in platform `linux/amn64`: known are \
+         amd64, arm64, arm, 386, ppc64le, s390x, riscv64, loong64, mips64le, mips64, wasm\n\
+         hint: did you mean `amd64`?",
+    );
+    check_wrong(
+        &["--platform", "linux/amd64,linux/arm64", "--load", "."],
+        "error: what a local engine loads is one image, and this build makes an index of images\n\
+         hint: build for one platform, or write an image layout with `--output type=oci`",
+    );
+    check_wrong(
+        &["--annotation", "index:a=b", "."],
+        "error: annotation a is for an index, and this build makes one manifest\n\
+         hint: for an index of one image, use --build-arg BUILDKIT_MULTI_PLATFORM=1",
     );
     check_wrong(
         &["-o", "type=floppy", "."],

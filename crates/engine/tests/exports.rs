@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use engine::{
     Annotations, BuildError, BuildReport, BuildRequest, ContextSource, Destination,
     DockerfileSource, Event, ImageName, Interrupt, Output, OutputReport, Ports, PushReport,
-    PushRequest, Reporter, SandboxChoice, Shape,
+    PushRequest, Reporter, SandboxChoice, Shape, Split,
 };
 use oci::{Compression, Digest, Platform, Reference};
 use testkit::tar::Entry;
@@ -310,7 +310,7 @@ fn equal_images_give_equal_archives() {
         ("r.tar", |bench| Output::Tar {
             destination: bench.file("r.tar"),
             split: Split::Automatic,
-}),
+        }),
     ];
     for (name, make) in all {
         one.export(make(&one));
@@ -383,7 +383,7 @@ fn a_root_file_system_as_a_tar() {
     bench.export(Output::Tar {
         destination: bench.file("r.tar"),
         split: Split::Automatic,
-});
+    });
     let entries = bench.tar("r.tar");
     let lines: Vec<_> = entries.iter().map(Entry::line).collect();
     let expected = [
@@ -427,7 +427,7 @@ fn a_root_file_system_as_files() {
         bench.export(Output::Local {
             directory: directory.clone(),
             split: Split::Automatic,
-});
+        });
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
         assert_eq!(read("srv/hello"), "hello");
         assert_eq!(read("srv/owned"), "owned");
@@ -472,14 +472,14 @@ fn devices_are_left_out_of_a_directory_and_said() {
     bench.export(Output::Local {
         directory: bench.path("root"),
         split: Split::Automatic,
-});
+    });
     assert_eq!(names(&bench.path("root")), ["srv"]);
     let warnings = bench.warnings.0.lock().unwrap().clone();
     assert_eq!(warnings, ["devices are not exported to a directory: /null"]);
     bench.export(Output::Tar {
         destination: bench.file("r.tar"),
         split: Split::Automatic,
-});
+    });
     assert_eq!(bench.tar("r.tar")[0].line(), "c0666 0:0 1,3 null");
 }
 
@@ -514,7 +514,15 @@ fn a_directory_does_not_take_the_place_of_a_file() {
     let input = engine::ErrorKind::Input;
     check_error(&bench, bench.oci("f", false), input, "could not use");
     let directory = bench.path("f");
-    check_error(&bench, Output::Local { directory, split: Split::Automatic }, input, "could not use");
+    check_error(
+        &bench,
+        Output::Local {
+            directory,
+            split: Split::Automatic,
+        },
+        input,
+        "could not use",
+    );
     assert_eq!(fs::read(bench.path("f")).unwrap(), b"before");
 }
 
@@ -554,7 +562,7 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         let output = || Output::Tar {
             destination: bench.file("r.tar"),
             split: Split::Automatic,
-};
+        };
         bench.export(output());
         let before = fs::read(bench.path("r.tar")).unwrap();
         assert_eq!(damage(&bench, "srv/owned", act), 1);
@@ -566,7 +574,7 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         bench.export(Output::Local {
             directory: directory.clone(),
             split: Split::Automatic,
-});
+        });
         let owned = fs::read(directory.join("srv/owned")).unwrap();
         assert_eq!(owned, b"owned");
 
@@ -578,7 +586,7 @@ fn a_damaged_copy_in_the_store_is_made_anew() {
         let output = Output::Local {
             directory: directory.clone(),
             split: Split::Automatic,
-};
+        };
         bench.run(&bench.request(copy, vec![output])).unwrap();
         assert_eq!(fs::read(directory.join("a")).unwrap(), b"owned");
         assert_eq!(bench.names(), ["copied", "r.tar", "root"]);

@@ -14,6 +14,7 @@ mod key;
 mod lower;
 mod mount;
 mod paths;
+mod platform;
 mod request;
 mod scope;
 mod solver;

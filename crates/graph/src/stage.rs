@@ -16,6 +16,7 @@ use dockerfile::{
 };
 use oci::{Platform, Reference};
 
+use crate::platform::not_a_platform;
 use crate::scope::Scope;
 use crate::{BaseImage, Origin, Request};
 
@@ -375,9 +376,7 @@ impl Source {
                 match text.parse::<Platform>() {
                     Ok(platform) => platform,
                     Err(error) => {
-                        let finding =
-                            Diagnostic::error(word.span, error.to_string(), "not a platform");
-                        findings.push(finding);
+                        findings.push(not_a_platform(word.span, &error));
                         return None;
                     }
                 }

@@ -38,7 +38,7 @@ pub enum PlatformError {
     )]
     Form(String),
     /// A name that kiln has never heard of.
-    #[error("unknown {what} `{name}` in platform `{text}`: known are {known}")]
+    #[error("unknown {what} `{name}` in platform `{text}`: known are {}", known.join(", "))]
     Unknown {
         /// `operating system` or `architecture`.
         what: &'static str,
@@ -47,7 +47,7 @@ pub enum PlatformError {
         /// The whole text.
         text: String,
         /// What would be accepted.
-        known: String,
+        known: &'static [&'static str],
     },
 }
 
@@ -161,11 +161,11 @@ impl FromStr for Platform {
             [os, architecture, variant] => Self::normalised(os, architecture, Some(variant)),
             _ => return Err(form()),
         };
-        let unknown = |what, name: &str, known: &[&str]| PlatformError::Unknown {
+        let unknown = |what, name: &str, known: &'static [&'static str]| PlatformError::Unknown {
             what,
             name: name.to_owned(),
             text: text.to_owned(),
-            known: known.join(", "),
+            known,
         };
         if !SYSTEMS.contains(&platform.os.as_str()) {
             return Err(unknown("operating system", &platform.os, &SYSTEMS));

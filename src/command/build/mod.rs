@@ -1,6 +1,8 @@
 //! `kiln build`: a Dockerfile and a context become an image.
 
+mod annotation;
 mod output;
+mod platforms;
 mod results;
 mod source;
 mod unsupported;
@@ -15,6 +17,7 @@ use engine::{BuildRequest, Output, SandboxChoice};
 use oci::{Compression, Platform};
 
 use self::output::{OutputFlags, Outputs};
+use self::platforms::Platforms;
 use self::results::Results;
 use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
@@ -53,7 +56,8 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "STAGE")]
     target: Option<String>,
 
-    /// What the image is to run on, such as linux/amd64 [default: this machine]
+    /// What the image is to run on, such as linux/amd64; several, separated by commas or by
+    /// repetition, make an index [default: this machine]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Vec<String>,
 
@@ -61,8 +65,9 @@ pub(crate) struct BuildArguments {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
 
-    /// Annotation of the manifest
-    #[arg(long = "annotation", value_name = "[manifest:]KEY=VALUE")]
+    /// Annotation of the manifest, or of the places named: manifest, index, manifest-descriptor,
+    /// index-descriptor; manifest[PLATFORM] is one of several
+    #[arg(long = "annotation", value_name = "[PLACE,...:]KEY=VALUE")]
     annotations: Vec<String>,
 
     /// Use nothing from the cache
@@ -236,8 +241,7 @@ impl BuildArguments {
                     .hint("give it one with --tag"),
             );
         }
-        let mut graph = graph::Request::new(values::platform(&self.platform)?, Platform::host());
-        graph.platform_is_default = self.platform.is_empty();
+        let mut graph = graph::Request::new(Platform::host(), Platform::host());
         graph.target = self.target.clone();
         graph.no_cache_stages = self.no_cache_filter.iter().cloned().collect();
         for argument in &self.build_args {
@@ -247,6 +251,9 @@ impl BuildArguments {
                 .extend(values::build_argument(argument, &variable)?);
         }
         unsupported::refuse_arguments(&graph.build_args)?;
+        let platforms = Platforms::read(&self.platform, &graph.build_args)?;
+        graph.platform = platforms.first();
+        graph.platform_is_default = platforms.are_default();
         for label in &self.labels {
             graph.labels.extend([values::label(label)?]);
         }
@@ -267,12 +274,14 @@ impl BuildArguments {
         };
         let mut annotations = outputs.annotations.clone();
         for annotation in &self.annotations {
-            annotations.extend([values::annotation(annotation)?]);
+            annotations.extend(annotation::flag(annotation)?);
         }
+        annotation::check(&annotations, &platforms.shape(), &graph.platform)?;
         let request = BuildRequest {
             dockerfile: source::dockerfile(self.file.as_deref())?,
             context: source::context(&self.context)?,
             graph,
+            shape: platforms.shape(),
             outputs: match outputs.outputs.as_slice() {
                 // A name is there to be found again.
                 [] if !tags.is_empty() => vec![Output::Image],

@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine::{Destination, Output};
+use engine::{Annotations, Destination, Output, Split};
 use oci::{Compression, Reference};
 
-use super::values;
+use super::{annotation, values};
 use crate::error::ProgramError;
 
 /// The outputs of a build, and what their fields say about the whole image.
@@ -24,8 +24,8 @@ pub(crate) struct Outputs {
     pub(crate) names: Option<Vec<Reference>>,
     /// `compression=`, the same for all outputs that have one.
     pub(crate) compression: Option<Compression>,
-    /// `annotation.KEY=`
-    pub(crate) annotations: BTreeMap<String, String>,
+    /// `annotation.KEY=`, `annotation-index.KEY=` and so on.
+    pub(crate) annotations: Annotations,
 }
 
 /// What the flags say together.
@@ -100,7 +100,7 @@ fn goes_to_stdout(output: &Output) -> bool {
     match output {
         Output::Oci { destination, .. }
         | Output::Docker { destination }
-        | Output::Tar { destination } => *destination == Destination::Stdout,
+        | Output::Tar { destination, .. } => *destination == Destination::Stdout,
         Output::Registry | Output::Image | Output::Local { .. } | Output::Load => false,
     }
 }
@@ -139,6 +139,14 @@ impl Fields<'_> {
         }
     }
 
+    fn take_split(&mut self) -> Result<Split, ProgramError> {
+        Ok(match self.take_flag("platform-split")? {
+            None => Split::Automatic,
+            Some(true) => Split::Always,
+            Some(false) => Split::Never,
+        })
+    }
+
     fn wrong(&self, reason: &str) -> ProgramError {
         ProgramError::input(format!("--output {}: {reason}", self.text))
     }
@@ -163,9 +171,11 @@ fn parse(text: &str) -> Result<Outputs, ProgramError> {
             "" => return Err(ProgramError::input("--output: the value is empty")),
             "-" => Output::Tar {
                 destination: Destination::Stdout,
+                split: Split::Automatic,
             },
             directory => Output::Local {
                 directory: PathBuf::from(directory),
+                split: Split::Automatic,
             },
         };
         return Ok(Outputs {
@@ -230,12 +240,14 @@ fn parse(text: &str) -> Result<Outputs, ProgramError> {
         }
         "tar" => vec![Output::Tar {
             destination: fields.take_archive(),
+            split: fields.take_split()?,
         }],
         "local" => match fields.take("dest").as_deref() {
             None | Some("") => return Err(fields.wrong("type=local needs a dest=")),
             Some("-") => return Err(fields.wrong("a directory cannot go to stdout: use type=tar")),
             Some(directory) => vec![Output::Local {
                 directory: PathBuf::from(directory),
+                split: fields.take_split()?,
             }],
         },
         "cacheonly" => {
@@ -284,12 +296,11 @@ fn image_fields(fields: &mut Fields<'_>, parsed: &mut Outputs) -> Result<(), Pro
     }
     let keys: Vec<String> = fields.values.keys().cloned().collect();
     for key in keys {
-        if let Some(name) = key
-            .strip_prefix("annotation.")
-            .or_else(|| key.strip_prefix("annotation-manifest."))
+        if let Some(read) = annotation::field(&key)
             && let Some(value) = fields.take(&key)
         {
-            parsed.annotations.insert(name.to_owned(), value);
+            let (on, name) = read?;
+            parsed.annotations.add(on, name, value);
         }
     }
     Ok(())
@@ -319,6 +330,8 @@ fn split_csv(text: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use engine::Annotated;
+
     use super::*;
 
     fn read(outputs: &[&str]) -> Result<Outputs, ProgramError> {
@@ -348,6 +361,7 @@ mod tests {
     fn outputs_are_read_as_buildx_reads_them() {
         let local = |path: &str| Output::Local {
             directory: PathBuf::from(path),
+            split: Split::Automatic,
         };
         check("out", &[local("out")]);
         check("a=b", &[local("a=b")]);
@@ -356,18 +370,21 @@ mod tests {
             "-",
             &[Output::Tar {
                 destination: Destination::Stdout,
+                split: Split::Automatic,
             }],
         );
         check(
             "type=tar",
             &[Output::Tar {
                 destination: Destination::Stdout,
+                split: Split::Automatic,
             }],
         );
         check(
             "type=tar,dest=a.tar",
             &[Output::Tar {
                 destination: file("a.tar"),
+                split: Split::Automatic,
             }],
         );
         check("type=image", &[Output::Image]);
@@ -398,6 +415,25 @@ mod tests {
             "\"type=tar\",\"dest=a,\"\"b\"\".tar\"",
             &[Output::Tar {
                 destination: file("a,\"b\".tar"),
+                split: Split::Automatic,
+            }],
+        );
+    }
+
+    #[test]
+    fn platforms_are_kept_apart_as_asked() {
+        check(
+            "type=local,dest=out,platform-split=false",
+            &[Output::Local {
+                directory: PathBuf::from("out"),
+                split: Split::Never,
+            }],
+        );
+        check(
+            "type=tar,dest=a.tar,platform-split=true",
+            &[Output::Tar {
+                destination: file("a.tar"),
+                split: Split::Always,
             }],
         );
     }
@@ -419,7 +455,9 @@ mod tests {
             ["docker.io/library/a:latest", "docker.io/library/b:2"]
         );
         assert_eq!(outputs.compression, Some(Compression::Zstd));
-        assert_eq!(outputs.annotations["k"], "v");
+        let annotations: Vec<_> = outputs.annotations.iter().collect();
+        let expected = (Annotated::Manifest(None), "k".to_owned(), "v".to_owned());
+        assert_eq!(annotations, [&expected]);
     }
 
     #[test]

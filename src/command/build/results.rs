@@ -69,7 +69,7 @@ impl Results {
             .because(error)
         };
         if let Some(path) = &self.iidfile {
-            write_whole(path, report.config.as_str()).map_err(|error| failed(path, &error))?;
+            write_whole(path, report.image_id().as_str()).map_err(|error| failed(path, &error))?;
         }
         if let Some(path) = &self.metadata_file {
             let document = metadata::document(report, tags);

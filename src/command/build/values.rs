@@ -142,22 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_annotations_are_pairs() {
+    fn labels_are_pairs() {
         check(label("a=b=c"), r#"("a", "b=c")"#);
         check(label("a"), r#"("a", "")"#);
         check(label("=b"), "expected key=value");
-        check(annotation("a=b"), r#"("a", "b")"#);
-        check(annotation("manifest:a=b"), r#"("a", "b")"#);
-        check(annotation("urn:a=b"), r#"("urn:a", "b")"#);
-        check(annotation("a"), "expected key=value");
-        check(
-            annotation("index:a=b"),
-            "annotations of `index` are not supported yet",
-        );
-        check(
-            annotation("manifest[linux/amd64],index:a=b"),
-            "annotations of `manifest[linux/amd64],index` are not supported yet",
-        );
     }
 
     #[test]
@@ -181,22 +169,6 @@ mod tests {
             extra_host("db:host-gateway"),
             "host-gateway is not supported yet",
         );
-    }
-
-    #[test]
-    fn platforms_are_one_and_linux() {
-        let platforms = |texts: &[&str]| {
-            let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-            platform(&texts).map(|platform| platform.architecture)
-        };
-        check(platforms(&["linux/x86_64"]), r#""amd64""#);
-        check(platforms(&["linux/amd64,linux/arm64"]), "several platforms");
-        check(
-            platforms(&["linux/amd64", "linux/arm64"]),
-            "several platforms",
-        );
-        check(platforms(&["windows/amd64"]), "for linux only");
-        check(platforms(&["linux/a/b/c"]), "is not a platform");
     }
 
     #[test]
