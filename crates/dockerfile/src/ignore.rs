@@ -102,10 +102,6 @@ impl IgnoreFile {
         let mut file = Self::default();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (position, line) in text.lines().enumerate() {
-            let fail = |kind| IgnoreError {
-                line: position + 1,
-                kind,
-            };
             // Only in the first column does `#` begin a comment (D2).
             if line.starts_with('#') {
                 continue;
@@ -114,39 +110,69 @@ impl IgnoreFile {
             if written.is_empty() {
                 continue;
             }
-            if written.len() > PATTERN_BYTES_MAX {
-                return Err(fail(IgnoreErrorKind::TooLong {
-                    bytes_max: PATTERN_BYTES_MAX,
-                }));
-            }
-            let (includes, pattern) = match written.strip_prefix('!') {
-                Some(pattern) => (true, pattern.trim()),
-                None => (false, written),
-            };
-            if pattern.is_empty() {
-                return Err(fail(IgnoreErrorKind::LoneExclamation));
-            }
-            let clean = clean(pattern);
-            let pattern = if clean.len() > 1 {
-                clean.strip_prefix('/').unwrap_or(&clean)
-            } else {
-                &clean
-            };
-            let steps = steps(pattern).map_err(|source| {
-                fail(IgnoreErrorKind::Pattern {
-                    pattern: written.to_owned(),
-                    source,
-                })
-            })?;
-            file.rules.push(Rule {
-                line: position + 1,
-                written: written.to_owned(),
-                includes,
-                steps,
-            });
+            file.add(position + 1, written)?;
         }
         file.index();
         Ok(file)
+    }
+
+    /// The patterns of `--exclude`, of which none is a comment. Their places count as lines.
+    pub fn of_patterns(
+        patterns: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, IgnoreError> {
+        let mut file = Self::default();
+        for (position, pattern) in patterns.into_iter().enumerate() {
+            let written = pattern.as_ref().trim();
+            if !written.is_empty() {
+                file.add(position + 1, written)?;
+            }
+        }
+        file.index();
+        Ok(file)
+    }
+
+    /// Ignores everything but what one pattern matches, and what is below that (C28).
+    pub fn all_but(pattern: &str) -> Result<Self, IgnoreError> {
+        let mut file = Self::default();
+        file.add(1, "**")?;
+        file.add(2, &format!("!{pattern}"))?;
+        file.index();
+        Ok(file)
+    }
+
+    fn add(&mut self, line: usize, written: &str) -> Result<(), IgnoreError> {
+        let fail = |kind| IgnoreError { line, kind };
+        if written.len() > PATTERN_BYTES_MAX {
+            return Err(fail(IgnoreErrorKind::TooLong {
+                bytes_max: PATTERN_BYTES_MAX,
+            }));
+        }
+        let (includes, pattern) = match written.strip_prefix('!') {
+            Some(pattern) => (true, pattern.trim()),
+            None => (false, written),
+        };
+        if pattern.is_empty() {
+            return Err(fail(IgnoreErrorKind::LoneExclamation));
+        }
+        let clean = clean(pattern);
+        let pattern = if clean.len() > 1 {
+            clean.strip_prefix('/').unwrap_or(&clean)
+        } else {
+            &clean
+        };
+        let steps = steps(pattern).map_err(|source| {
+            fail(IgnoreErrorKind::Pattern {
+                pattern: written.to_owned(),
+                source,
+            })
+        })?;
+        self.rules.push(Rule {
+            line,
+            written: written.to_owned(),
+            includes,
+            steps,
+        });
+        Ok(())
     }
 
     /// What it says of a path relative to the context, with `/` between components and none at
@@ -540,6 +566,26 @@ mod tests {
         assert_eq!(decided("src/x"), (Some(4), Some("!src")));
         assert_eq!(decided("src/x.o"), (Some(5), Some("src/*.o")));
         assert_eq!(IgnoreFile::default().matches("x"), Verdict::default());
+    }
+
+    /// Rows: C27, C28
+    #[test]
+    fn patterns_that_stand_in_no_file() {
+        let check = |file: &IgnoreFile, paths: &str| {
+            for expected in paths.split(' ') {
+                let path = expected.trim_start_matches('-');
+                let ignored = file.matches(path).ignored;
+                assert_eq!(ignored, expected.starts_with('-'), "{path} under {file:?}");
+            }
+        };
+        let excludes = IgnoreFile::of_patterns(["#x", " *.md ", "", "!keep.md"]).expect("patterns");
+        check(&excludes, "-#x -a.md keep.md b");
+        assert!(IgnoreFile::of_patterns(["!"]).is_err());
+        let parents = IgnoreFile::all_but("a/*.txt").expect("a pattern");
+        check(&parents, "-a -a/b a/b.txt a/b.txt/c -b/b.txt");
+        let anywhere = IgnoreFile::all_but("**/x").expect("a pattern");
+        check(&anywhere, "x x/y -a a/x a/x/y -a/y");
+        assert!(anywhere.may_contain_included("a", anywhere.matches("a")));
     }
 
     #[test]

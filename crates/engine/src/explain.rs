@@ -12,7 +12,7 @@ use crate::layers::LayerError;
 use crate::pin::PinError;
 use crate::run::RunError;
 use crate::source::Text;
-use crate::steps::{StepError, Unselected};
+use crate::steps::{StepError, UnknownOwner, Unselected};
 use crate::users::UserError;
 
 /// A base image that cannot be had is a mistake in the Dockerfile when the
@@ -140,17 +140,18 @@ pub(crate) fn failed_step(
             failed.span = Some(span);
             failed.input = true;
         }
+        StepError::Owner(unknown) => {
+            let UnknownOwner { source, span, near } = *unknown;
+            failed.span = Some(span);
+            failed.input = true;
+            failed.hint = match near {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None => add_or_number(&source),
+            };
+        }
         StepError::User(error) | StepError::Run(RunError::User(error)) => {
             failed.input = true;
-            failed.hint = match error {
-                UserError::UnknownUser(_) => {
-                    Some("add the user in a RUN before this line, or use its number".to_owned())
-                }
-                UserError::UnknownGroup(_) => {
-                    Some("add the group in a RUN before this line, or use its number".to_owned())
-                }
-                UserError::TooLarge(_) => None,
-            };
+            failed.hint = add_or_number(&error);
         }
         StepError::Run(error) if lacks_shell(&error) => {
             failed.hint = Some(
@@ -182,6 +183,18 @@ pub(crate) fn failed_step(
         }
     }
     failed
+}
+
+/// What to do about a name that an image does not know.
+fn add_or_number(error: &UserError) -> Option<String> {
+    let what = match error {
+        UserError::UnknownUser(_) => "user",
+        UserError::UnknownGroup(_) => "group",
+        UserError::TooLarge(_) => return None,
+    };
+    Some(format!(
+        "add the {what} in a RUN before this line, or use its number"
+    ))
 }
 
 /// The cause of an error whose own text is shown already.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use dockerfile::Span;
+use dockerfile::chown::Owner;
+use dockerfile::{Span, Spanned};
 use graph::{
     BuildGraph, ContextName, CopySource, CopyStep, FileSource, RunStep, Step, StepId, StepKind,
     Unpack, WorkdirStep,
@@ -20,7 +21,7 @@ use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
 use crate::copy::place::{PlaceError, Placer, refuse_several};
-use crate::copy::select::{Match, SelectError, Selection, near, select};
+use crate::copy::select::{Match, SelectError, Selection, Selector, near};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, write};
 use crate::event::{Reporter, StepNumber};
@@ -61,6 +62,8 @@ pub(crate) enum StepError {
     Write(#[from] WriteError),
     #[error(transparent)]
     User(#[from] UserError),
+    #[error("{}", .0.source)]
+    Owner(Box<UnknownOwner>),
     #[error(transparent)]
     Layer(#[from] LayerError),
     #[error(transparent)]
@@ -71,6 +74,16 @@ pub(crate) enum StepError {
     NoContext { span: Span },
     #[error("could not open the directory of an unpacked layer")]
     Directory(#[source] std::io::Error),
+}
+
+/// An owner that the image of a COPY or ADD does not know.
+#[derive(Debug)]
+pub(crate) struct UnknownOwner {
+    pub source: UserError,
+    /// The value of `--chown`.
+    pub span: Span,
+    /// A name that the image has and that may have been meant.
+    pub near: Option<String>,
 }
 
 /// A source of COPY or ADD that selects nothing that can be copied.
@@ -121,11 +134,12 @@ impl Workshop {
                 from: FileSource::Context(name),
                 pattern,
                 span,
-                pivot: _,
+                pivot,
             } = source
             {
                 let context = self.context(name, *span)?;
-                selection.matches = select(context, pattern)
+                selection.matches = Selector::of(copy)
+                    .and_then(|selector| selector.select(context, pattern, *pivot))
                     .map_err(|source| unselected(context, source, *span, pattern))?;
                 let fingerprint = selection
                     .fingerprint(context)
@@ -157,12 +171,13 @@ impl Workshop {
                 from: FileSource::Step(step),
                 pattern,
                 span,
-                pivot: _,
+                pivot,
             } = source
             {
                 let tree = self.layers.tree(&outputs[step].stack, false).await?;
                 let source = StageFiles::new(tree);
-                let matches = select(&source, pattern)
+                let matches = Selector::of(copy)
+                    .and_then(|selector| selector.select(&source, pattern, *pivot))
                     .map_err(|error| unfound(error, *span, &source, pattern))?;
                 let fingerprint = Selection { matches }
                     .fingerprint(&source)
@@ -244,12 +259,13 @@ impl Workshop {
                     from: FileSource::Step(step),
                     pattern,
                     span,
-                    pivot: _,
+                    pivot,
                 } => {
                     let stack = &outputs[step].stack;
                     let tree = self.layers.tree(stack, false).await?;
                     let files = StageFiles::new(Arc::clone(&tree));
-                    selection.matches = select(&files, pattern)
+                    selection.matches = Selector::of(copy)
+                        .and_then(|selector| selector.select(&files, pattern, *pivot))
                         .map_err(|source| unfound(source, *span, &files, pattern))?;
                     let layers = self
                         .open_layers(stack, &tree, &files, &selection.matches)
@@ -303,7 +319,7 @@ impl Workshop {
         let owner = copy
             .chown
             .as_ref()
-            .map(|owner| UserDatabase::of(lower).owner(owner))
+            .map(|owner| owner_of(lower, owner))
             .transpose()?;
         let mode = copy.chmod.as_ref().map(|chmod| &chmod.change);
         let mut placer = Placer::new(lower, owner, mode, self.epoch);
@@ -446,6 +462,18 @@ impl Workshop {
         });
         Ok(rung)
     }
+}
+
+/// The numbers that `--chown` means in an image.
+fn owner_of(lower: &Tree, owner: &Spanned<Owner>) -> Result<(u32, u32), StepError> {
+    let users = UserDatabase::of(lower);
+    users.owner(&owner.value).map_err(|source| {
+        StepError::Owner(Box::new(UnknownOwner {
+            near: users.nearest(&source),
+            span: owner.span,
+            source,
+        }))
+    })
 }
 
 fn unselected(context: &Context, source: SelectError, span: Span, pattern: &str) -> StepError {

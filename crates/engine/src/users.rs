@@ -4,6 +4,7 @@
 use std::str;
 
 use dockerfile::chown::{self, Owner};
+use dockerfile::suggest;
 use store::layer::Tree;
 
 /// The bytes of an image's user database. A missing file is empty.
@@ -159,6 +160,20 @@ impl<'a> UserDatabase<'a> {
             Some(chown::Identity::Name(name)) => self.gid_of(name)?,
         };
         Ok((uid, gid))
+    }
+
+    /// A name that the image has, and that is much like the unknown one.
+    pub(crate) fn nearest(&self, error: &UserError) -> Option<String> {
+        let found = match error {
+            UserError::UnknownUser(name) => {
+                suggest::nearest(name, self.users().map(|user| user.name))
+            }
+            UserError::UnknownGroup(name) => {
+                suggest::nearest(name, self.groups().map(|(name, _, _)| name))
+            }
+            UserError::TooLarge(_) => None,
+        };
+        found.map(str::to_owned)
     }
 
     fn gid(&self, text: &str) -> Result<u32, UserError> {

@@ -21,6 +21,7 @@
 
 use std::fmt;
 
+use dockerfile::Spanned;
 use dockerfile::chown::{Identity, Owner};
 use oci::{Digest, Hasher};
 
@@ -457,7 +458,11 @@ impl Describe for CopyStep {
             "destination-is-directory",
             yes_or_no(*destination_is_directory),
         );
-        if let Some(Owner { user, group }) = chown {
+        if let Some(Spanned {
+            value: Owner { user, group },
+            span: _,
+        }) = chown
+        {
             describe_identity("user", user, parts);
             if let Some(group) = group {
                 describe_identity("group", group, parts);

@@ -22,6 +22,20 @@ pub(crate) fn relative(path: &str) -> String {
     components.join("/")
 }
 
+/// A source under `--parents`: clean, and how many of its components stand before the pivot `/./`
+/// (C28). Neither half leaves its root.
+pub(crate) fn pivoted(path: &str) -> (String, usize) {
+    let (before, after) = path.split_once("/./").unwrap_or(("", path));
+    let (before, after) = (relative(before), relative(after));
+    let pivot = before.split('/').filter(|name| !name.is_empty()).count();
+    let both = match (before.is_empty(), after.is_empty()) {
+        (true, _) => after,
+        (false, true) => before,
+        (false, false) => format!("{before}/{after}"),
+    };
+    (both, pivot)
+}
+
 /// Whether a destination is a directory whatever exists: a slash or `/.` at its end, `.`, or nothing.
 pub(crate) fn names_directory(path: &str) -> bool {
     path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.")
@@ -29,7 +43,24 @@ pub(crate) fn names_directory(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{absolute, relative};
+    use super::{absolute, pivoted, relative};
+
+    /// Rows: C28
+    #[test]
+    fn the_pivot_is_the_first_dot_between_slashes() {
+        let check = |path: &str, pattern: &str, pivot: usize| {
+            assert_eq!(pivoted(path), (pattern.to_owned(), pivot), "{path}");
+        };
+        check("a/b", "a/b", 0);
+        check("./a/b/", "a/b", 0);
+        check("/a/./b/c", "a/b/c", 1);
+        check("a/b/./c/./d", "a/b/c/d", 2);
+        check("/./a", "a", 0);
+        check("a/./", "a", 1);
+        check("a/./../b", "a/b", 1);
+        check("../a/./b", "a/b", 1);
+        check(".", "", 0);
+    }
 
     #[test]
     fn paths_stay_below_the_root() {

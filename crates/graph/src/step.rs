@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-use dockerfile::Span;
 use dockerfile::chmod::ModeChange;
 use dockerfile::chown::Owner;
+use dockerfile::{Span, Spanned};
 use oci::{Digest, Platform, Reference};
 
 use crate::{BaseImage, ExtraHost, Network, RunMount, RunMountKind, TargetImage, Ulimit};
@@ -326,8 +326,8 @@ pub struct CopyStep {
     /// directory even where it does not exist (C7, C15).
     pub destination_is_directory: bool,
     /// The owner of everything copied and of the directories made for it (C4). Names are to be
-    /// looked up in the step's own root (C2).
-    pub chown: Option<Owner>,
+    /// looked up in the step's own root (C2). The span is the flag's value.
+    pub chown: Option<Spanned<Owner>>,
     /// The mode of everything copied and of the directories made for it (C4, C5).
     pub chmod: Option<Chmod>,
     /// Which sources are unpacked where they are tar archives (C22, C23).

@@ -196,13 +196,18 @@ impl Files for Context {
         )
     }
 
-    fn list(&self, path: &EntryPath) -> Result<Vec<Named>, FilesError> {
+    fn list(
+        &self,
+        path: &EntryPath,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Named>, FilesError> {
         let failed = |source| FilesError::Read {
             path: path.clone(),
             source,
         };
         let directory = self.root.open_dir(path.as_bytes()).map_err(failed)?;
         let mut names = directory.read_dir().map_err(failed)?;
+        names.retain(|entry| wanted(entry.name.as_bytes()));
         names.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
         let above = self.ignore.matches(path.as_bytes());
         let mut nodes = Vec::with_capacity(names.len());

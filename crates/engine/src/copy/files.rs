@@ -101,12 +101,17 @@ pub(crate) trait Files {
     /// When the source cannot be read.
     fn lookup(&self, path: &EntryPath) -> Result<Option<Node>, FilesError>;
 
-    /// What is in a directory, sorted by name.
+    /// What is in a directory of the names that are wanted, sorted by name. Of
+    /// anything else nothing but its name is read.
     ///
     /// # Errors
     ///
     /// When the directory cannot be read.
-    fn list(&self, directory: &EntryPath) -> Result<Vec<Named>, FilesError>;
+    fn list(
+        &self,
+        directory: &EntryPath,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Named>, FilesError>;
 
     /// SHA-256 of a regular file.
     ///

@@ -77,12 +77,17 @@ impl Files for StageFiles {
         Ok(self.tree.lookup(path).map(node))
     }
 
-    fn list(&self, directory: &EntryPath) -> Result<Vec<Named>, FilesError> {
+    fn list(
+        &self,
+        directory: &EntryPath,
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Vec<Named>, FilesError> {
         let Some(found) = self.tree.lookup(directory) else {
             return Ok(Vec::new());
         };
         Ok(found
             .children()
+            .filter(|child| wanted(child.name()))
             .map(|child| (child.name().into(), node(child)))
             .collect())
     }

@@ -9,6 +9,7 @@ mod archives;
 mod cache;
 mod corners;
 mod documents;
+mod flags;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,22 +1,25 @@
 //! COPY and ADD: which files go where.
 
 use dockerfile::chmod::ModeChange;
-use dockerfile::chown::Owner;
-use dockerfile::{AddInstruction, CopyInstruction, Span, Spanned, expand_heredoc};
+use dockerfile::chown::{Identity, Owner};
+use dockerfile::ignore::IgnoreFile;
+use dockerfile::{AddInstruction, CopyInstruction, Diagnostic, Span, Spanned, expand_heredoc};
 
 use super::{Line, Lowerer, State, base_name};
-use crate::stage::{FilesOf, expand_error};
+use crate::stage::{FilesOf, Stage, expand_error};
 use crate::{
-    Chmod, ContextName, CopySource, CopyStep, FileSource, InlineFile, StepId, StepKind, Unpack,
-    paths,
+    Chmod, ContextName, CopySource, CopyStep, FileSource, InlineFile, Step, StepId, StepKind,
+    Unpack, paths,
 };
 
-/// A COPY or ADD with its words expanded.
-struct Copied {
+/// What COPY and ADD have in common: their flags as written.
+struct Flags<'i> {
     keyword: &'static str,
-    sources: Vec<CopySource>,
-    /// The sources as history shows them.
-    shown: Vec<String>,
+    chown: Option<&'i Spanned<String>>,
+    chmod: Option<&'i Spanned<String>>,
+    link: bool,
+    parents: bool,
+    excludes: &'i [Spanned<String>],
     unpack: Unpack,
 }
 
@@ -38,7 +41,7 @@ impl Lowerer<'_> {
             sources,
             destination,
         } = add;
-        let mut supported = self.shared_flags(line, *link, excludes);
+        let mut supported = Some(());
         if let Some(flag) = checksum {
             supported = self.not_yet(line, flag.span, "ADD --checksum");
         }
@@ -46,26 +49,22 @@ impl Lowerer<'_> {
             let span = flag_span(line, "--keep-git-dir");
             supported = self.not_yet(line, span, "ADD --keep-git-dir");
         }
-        let (sources, shown) = self.sources(state, line, "ADD", None, sources)?;
-        supported?;
-        let copied = Copied {
+        let flags = Flags {
             keyword: "ADD",
-            sources,
-            shown,
+            chown: chown.as_ref(),
+            chmod: chmod.as_ref(),
+            link: *link,
+            parents: false,
+            excludes,
             unpack: match unpack {
                 None => Unpack::Files,
                 Some(true) => Unpack::All,
                 Some(false) => Unpack::Nothing,
             },
         };
-        self.copied(
-            state,
-            line,
-            copied,
-            chown.as_ref(),
-            chmod.as_ref(),
-            destination,
-        )
+        let sources = self.sources(state, line, &flags, None, sources);
+        supported?;
+        self.copied(state, line, &flags, sources, destination)
     }
 
     pub(super) fn copy(
@@ -85,114 +84,174 @@ impl Lowerer<'_> {
             sources,
             destination,
         } = copy;
-        let mut supported = self.shared_flags(line, *link, excludes);
-        if *parents {
-            let span = flag_span(line, "--parents");
-            supported = self.not_yet(line, span, "COPY --parents");
-        }
+        let flags = Flags {
+            keyword: "COPY",
+            chown: chown.as_ref(),
+            chmod: chmod.as_ref(),
+            link: *link,
+            parents: *parents,
+            excludes,
+            unpack: Unpack::Nothing,
+        };
         let from = line
             .planned
             .files_of
             .first()
             .map(|&from| self.files_step(from, line));
-        let (sources, shown) = self.sources(state, line, "COPY", from, sources)?;
-        supported?;
-        let copied = Copied {
-            keyword: "COPY",
-            sources,
-            shown,
-            unpack: Unpack::Nothing,
-        };
-        self.copied(
-            state,
-            line,
-            copied,
-            chown.as_ref(),
-            chmod.as_ref(),
-            destination,
-        )
+        let sources = self.sources(state, line, &flags, from, sources);
+        self.copied(state, line, &flags, sources, destination)
     }
 
-    fn shared_flags(
-        &mut self,
-        line: Line<'_>,
-        link: bool,
-        excludes: &[Spanned<String>],
-    ) -> Option<()> {
-        let keyword = line.planned.instruction.keyword.value.name();
-        let mut supported = Some(());
-        if link {
-            let span = flag_span(line, "--link");
-            supported = self.not_yet(line, span, &format!("{keyword} --link"));
-        }
-        for flag in excludes {
-            supported = self.not_yet(line, flag.span, &format!("{keyword} --exclude"));
-        }
-        supported
-    }
-
+    /// All words are looked at before any mistake among them ends the line.
     fn copied(
         &mut self,
         state: &mut State,
         line: Line<'_>,
-        copied: Copied,
-        chown: Option<&Spanned<String>>,
-        chmod: Option<&Spanned<String>>,
+        flags: &Flags<'_>,
+        sources: Option<(Vec<CopySource>, Vec<String>)>,
         destination: &Spanned<String>,
     ) -> Option<()> {
-        let Copied {
+        let Flags {
             keyword,
-            sources,
-            shown,
+            chown,
+            chmod,
+            link,
+            parents,
+            excludes,
             unpack,
-        } = copied;
-        let mut history = String::from(keyword);
-        let mut owner = None;
-        if let Some(word) = chown {
-            let text = self.expand(state, line, word)?;
-            // An empty variable means that no owner was asked for.
-            if !text.is_empty() {
-                match Owner::parse(&text) {
-                    Ok(known) => owner = Some(known),
-                    Err(error) => {
-                        return self.error(line, word.span, error.to_string(), "not an owner");
-                    }
-                }
-                history.push_str(&format!(" --chown={text}"));
-            }
+        } = *flags;
+        let chown = self.chown(state, line, chown);
+        let chmod = self.chmod(state, line, chmod);
+        let excludes = self.excludes(line, excludes);
+        let written = self.expand(state, line, destination);
+        let ((sources, shown), chown, chmod) = (sources?, chown?, chmod?);
+        let (excludes, written) = (excludes?, written?);
+        // A mode that depends on what is there needs what is there (C29).
+        let link = link && chmod.is_none();
+        if link && let (Some((_, owner)), Some(word)) = (&chown, flags.chown) {
+            self.refuse_names_for_link(line, &owner.value, word.span)?;
         }
-        let mut mode = None;
-        if let Some(word) = chmod {
-            let text = self.expand(state, line, word)?;
-            if !text.is_empty() {
-                history.push_str(&format!(" --chmod={text}"));
-                match ModeChange::parse(&text) {
-                    Ok(change) => mode = Some(Chmod { text, change }),
-                    Err(error) => {
-                        return self.error(line, word.span, error.to_string(), "not a mode");
-                    }
-                }
-            }
-        }
-        let written = self.expand(state, line, destination)?;
-        for source in &shown {
-            history.push_str(&format!(" {source}"));
-        }
-        history.push_str(&format!(" {written} # buildkit"));
+        let history = history(
+            flags,
+            chown.as_ref().map(|(text, _)| text.as_str()),
+            chmod.as_ref(),
+            &shown,
+            &written,
+        );
         let step = CopyStep {
             sources,
             destination: paths::absolute(&state.working_directory(), &written),
-            destination_is_directory: paths::names_directory(&written),
-            chown: owner,
-            chmod: mode,
+            destination_is_directory: parents || paths::names_directory(&written),
+            chown: chown.map(|(_, owner)| owner),
+            chmod,
             unpack,
-            parents: false,
-            excludes: Vec::new(),
+            parents,
+            excludes,
         };
         let text = format!("{keyword} {}", line.planned.instruction.arguments.value);
-        let step = self.step(state, line, StepKind::Copy(step), &text);
+        let step = if link {
+            self.linked(state, line, step, &text)
+        } else {
+            self.step(state, line, StepKind::Copy(step), &text)
+        };
         state.record(history, Some(step));
         Some(())
+    }
+
+    /// A copy onto nothing, and its layer on top of the stage: one instruction, one title, two
+    /// steps (C29).
+    fn linked(&mut self, state: &mut State, line: Line<'_>, copy: CopyStep, text: &str) -> StepId {
+        let below = state.step;
+        state.step = self.nothing(line);
+        let layer = self.step(state, line, StepKind::Copy(copy), text);
+        let merge = Step {
+            kind: StepKind::Merge(layer),
+            parent: Some(below),
+            ..self.steps[layer.index()].clone()
+        };
+        state.step = self.add_step(merge);
+        state.step
+    }
+
+    /// The empty file system that linked copies are made on, and that `scratch` names: one for all
+    /// of them.
+    fn nothing(&mut self, line: Line<'_>) -> StepId {
+        if let Some(step) = self.nothing {
+            return step;
+        }
+        let Stage { span, shown, .. } = line.stage;
+        let title = "FROM scratch".to_owned();
+        let step = self.push(StepKind::Scratch, *span, title, shown.clone());
+        self.nothing = Some(step);
+        step
+    }
+
+    /// Nothing knows names where a linked copy is made (C2).
+    fn refuse_names_for_link(&mut self, line: Line<'_>, owner: &Owner, span: Span) -> Option<()> {
+        let Owner { user, group } = owner;
+        let name = [Some(user), group.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|identity| match identity {
+                Identity::Name(name) => Some(name),
+                Identity::Id(_) => None,
+            });
+        let Some(name) = name else { return Some(()) };
+        let message = format!("`{name}` cannot be looked up: --link copies without the image");
+        let finding = Diagnostic::error(span, message, "a name")
+            .with_help("use its number, or leave --link out");
+        self.findings.push(line.planned.put(finding));
+        None
+    }
+
+    /// An empty variable means that no owner was asked for.
+    fn chown(
+        &mut self,
+        state: &State,
+        line: Line<'_>,
+        word: Option<&Spanned<String>>,
+    ) -> Option<Option<(String, Spanned<Owner>)>> {
+        let Some(word) = word else { return Some(None) };
+        let text = self.expand(state, line, word)?;
+        if text.is_empty() {
+            return Some(None);
+        }
+        match Owner::parse(&text) {
+            Ok(owner) => {
+                let span = line.planned.place(word.span);
+                Some(Some((text, Spanned::new(owner, span))))
+            }
+            Err(error) => self.error(line, word.span, error.to_string(), "not an owner"),
+        }
+    }
+
+    fn chmod(
+        &mut self,
+        state: &State,
+        line: Line<'_>,
+        word: Option<&Spanned<String>>,
+    ) -> Option<Option<Chmod>> {
+        let Some(word) = word else { return Some(None) };
+        let text = self.expand(state, line, word)?;
+        if text.is_empty() {
+            return Some(None);
+        }
+        match ModeChange::parse(&text) {
+            Ok(change) => Some(Some(Chmod { text, change })),
+            Err(error) => self.error(line, word.span, error.to_string(), "not a mode"),
+        }
+    }
+
+    /// The patterns of `--exclude`, in which variables mean nothing (V1).
+    fn excludes(&mut self, line: Line<'_>, words: &[Spanned<String>]) -> Option<Vec<String>> {
+        let mut understood = Some(());
+        for word in words {
+            if let Err(error) = IgnoreFile::of_patterns([&word.value]) {
+                understood = self.error(line, word.span, error.kind.to_string(), "not a pattern");
+            }
+        }
+        understood?;
+        Some(words.iter().map(|word| word.value.clone()).collect())
     }
 
     /// The sources and how history shows them: paths first and here-documents behind them, which
@@ -201,7 +260,7 @@ impl Lowerer<'_> {
         &mut self,
         state: &State,
         line: Line<'_>,
-        keyword: &str,
+        flags: &Flags<'_>,
         from: Option<StepId>,
         sources: &[dockerfile::CopySource],
     ) -> Option<(Vec<CopySource>, Vec<String>)> {
@@ -212,14 +271,17 @@ impl Lowerer<'_> {
                 dockerfile::CopySource::Path(word) => {
                     let path = self.expand(state, line, word)?;
                     if is_remote(&path) {
-                        return if keyword == "ADD" {
+                        return if flags.keyword == "ADD" {
                             self.not_yet(line, word.span, "remote sources")
                         } else {
                             let message = "COPY takes files, not addresses";
                             self.error(line, word.span, message, "an address")
                         };
                     }
-                    let pattern = paths::relative(&path);
+                    let (pattern, pivot) = match flags.parents {
+                        true => paths::pivoted(&path),
+                        false => (paths::relative(&path), 0),
+                    };
                     let span = line.planned.place(word.span);
                     let from = match from {
                         Some(step) => FileSource::Step(step),
@@ -228,7 +290,7 @@ impl Lowerer<'_> {
                     lowered.push(CopySource::Files {
                         from,
                         pattern,
-                        pivot: 0,
+                        pivot,
                         span,
                     });
                     shown.push(path);
@@ -285,12 +347,7 @@ impl Lowerer<'_> {
     /// The step whose output a `from` means.
     pub(super) fn files_step(&mut self, files: FilesOf, line: Line<'_>) -> StepId {
         match files {
-            FilesOf::Scratch => self.push(
-                StepKind::Scratch,
-                line.planned.place(line.planned.instruction.span),
-                "FROM scratch".to_owned(),
-                "scratch".to_owned(),
-            ),
+            FilesOf::Scratch => self.nothing(line),
             FilesOf::Stage(earlier) => self.states[earlier].step,
             FilesOf::Image(image) => self.copied_image(image),
         }
@@ -313,6 +370,32 @@ impl Lowerer<'_> {
         self.copied_images.insert(image, step);
         step
     }
+}
+
+/// What history says of a copy: of its flags only these, and in this order, as BuildKit has it
+/// (I10).
+fn history(
+    flags: &Flags<'_>,
+    chown: Option<&str>,
+    chmod: Option<&Chmod>,
+    sources: &[String],
+    destination: &str,
+) -> String {
+    let mut history = String::from(flags.keyword);
+    if flags.parents {
+        history.push_str(" --parents");
+    }
+    if let Some(owner) = chown {
+        history.push_str(&format!(" --chown={owner}"));
+    }
+    if let Some(Chmod { text, change: _ }) = chmod {
+        history.push_str(&format!(" --chmod={text}"));
+    }
+    for source in sources {
+        history.push_str(&format!(" {source}"));
+    }
+    history.push_str(&format!(" {destination} # buildkit"));
+    history
 }
 
 /// The place of a flag that takes no value, in a line without continuations; else the whole line.

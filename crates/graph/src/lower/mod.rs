@@ -53,6 +53,7 @@ pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered,
         steps: Vec::new(),
         findings: stages.warnings.clone(),
         copied_images: HashMap::new(),
+        nothing: None,
         states: Vec::new(),
         declared: stages.source.declared.clone(),
     };
@@ -72,6 +73,8 @@ struct Lowerer<'s> {
     findings: Vec<Diagnostic>,
     /// The bases of `COPY --from=image`, by their place in the set.
     copied_images: HashMap<usize, StepId>,
+    /// The empty file system, once something is made on it or copied from it.
+    nothing: Option<StepId>,
     /// The stages so far, as they end.
     states: Vec<State>,
     /// Names that any ARG declares, triggers included.

@@ -92,13 +92,26 @@ fn details(step: &Step) -> Vec<String> {
         StepKind::Copy(copy) => {
             for source in &copy.sources {
                 lines.push(match source {
-                    CopySource::Files { from, pattern, .. } => match from {
-                        FileSource::Context(ContextName::Main) => format!("context {pattern:?}"),
-                        FileSource::Context(ContextName::Named(name)) => {
-                            format!("context {name} {pattern:?}")
+                    CopySource::Files {
+                        from,
+                        pattern,
+                        pivot,
+                        ..
+                    } => {
+                        let after = match copy.parents {
+                            true => format!(" after {pivot}"),
+                            false => String::new(),
+                        };
+                        match from {
+                            FileSource::Context(ContextName::Main) => {
+                                format!("context {pattern:?}{after}")
+                            }
+                            FileSource::Context(ContextName::Named(name)) => {
+                                format!("context {name} {pattern:?}{after}")
+                            }
+                            FileSource::Step(step) => format!("from {step} {pattern:?}{after}"),
                         }
-                        FileSource::Step(step) => format!("from {step} {pattern:?}"),
-                    },
+                    }
                     CopySource::Url(url) => format!("{url:?}"),
                     CopySource::Git(git) => format!("{git:?}"),
                     CopySource::Inline(file) => inline(file),
@@ -111,6 +124,7 @@ fn details(step: &Step) -> Vec<String> {
             };
             lines.push(format!("to {}{directory}", copy.destination));
             if let Some(owner) = &copy.chown {
+                let owner = &owner.value;
                 let identity = |identity: &Identity| match identity {
                     Identity::Id(id) => format!("id {id}"),
                     Identity::Name(name) => format!("name {name}"),
@@ -124,6 +138,10 @@ fn details(step: &Step) -> Vec<String> {
             if copy.unpack != Unpack::Nothing {
                 lines.push("unpack".to_owned());
             }
+            if copy.parents {
+                lines.push("parents".to_owned());
+            }
+            lines.extend(copy.excludes.iter().map(|one| format!("without {one:?}")));
         }
         StepKind::Merge(layer) => lines.push(format!("layer of {layer}")),
         StepKind::Workdir(workdir) => {
