@@ -112,6 +112,20 @@ impl From<BuildError> for ProgramError {
                 }));
                 program_error
             }
+            BuildError::Rules {
+                name,
+                text,
+                diagnostics,
+            } => {
+                let headline = format!("{name} breaks rules, and `check=error=true` forbids it");
+                let mut program_error = Self::new(kind, headline);
+                program_error.detail = Some(Box::new(Detail::Findings {
+                    name,
+                    text,
+                    diagnostics,
+                }));
+                program_error
+            }
             BuildError::Step(step) => {
                 let headline = match step.title.as_str() {
                     "" => step.message.clone(),

@@ -24,7 +24,14 @@ pub(crate) fn error(error: &ProgramError, colour: bool) -> String {
             name,
             text,
             diagnostics,
-        }) => findings(&mut out, name, text, diagnostics, colour),
+        }) => {
+            let found = Findings {
+                name,
+                text,
+                diagnostics,
+            };
+            findings(&mut out, error, &found, colour);
+        }
         Some(Detail::Step(step)) => {
             failed_step(&mut out, &error.headline, step, colour);
         }
@@ -52,35 +59,50 @@ pub(crate) fn warning(message: &str, colour: bool) -> String {
     out
 }
 
-fn findings(out: &mut String, name: &str, text: &str, diagnostics: &[Diagnostic], colour: bool) {
-    for diagnostic in diagnostics.iter().take(FINDINGS_MAX) {
-        let level = match diagnostic.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let message = neutralise_lines(&diagnostic.message);
-        let label = neutralise_lines(&diagnostic.label);
-        let help = diagnostic.help.as_deref().map(neutralise_lines);
-        let text = Source::of(text, diagnostic.span);
-        let mut group = level.primary_title(message).element(
-            Snippet::source(text.text.as_str()).path(name).annotation(
-                AnnotationKind::Primary
-                    .span(text.start..text.end)
-                    .label(label),
-            ),
-        );
-        if let Some(help) = help {
-            group = group.element(Level::HELP.with_name("hint").message(help));
-        }
-        out.push_str(&renderer(colour).render(&[group]));
+/// One finding, with the lines of the text that it is about.
+pub(crate) fn finding(name: &str, text: &str, diagnostic: &Diagnostic, colour: bool) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let message = neutralise_lines(&diagnostic.message);
+    let label = neutralise_lines(&diagnostic.label);
+    let help = diagnostic.help.as_deref().map(neutralise_lines);
+    let text = Source::of(text, diagnostic.span);
+    let mut title = level.primary_title(message);
+    if let Some(rule) = diagnostic.rule {
+        title = title.id(rule.name());
+    }
+    let mut group = title.element(
+        Snippet::source(text.text.as_str()).path(name).annotation(
+            AnnotationKind::Primary
+                .span(text.start..text.end)
+                .label(label),
+        ),
+    );
+    if let Some(help) = help {
+        group = group.element(Level::HELP.with_name("hint").message(help));
+    }
+    renderer(colour).render(&[group])
+}
+
+fn findings(out: &mut String, error: &ProgramError, found: &Findings<'_>, colour: bool) {
+    // Whatever is left out, it is not what keeps the file from being built.
+    let mut shown: Vec<(usize, &Diagnostic)> = found.diagnostics.iter().enumerate().collect();
+    shown.sort_by_key(|(_, finding)| !finding.is_error());
+    shown.truncate(FINDINGS_MAX);
+    shown.sort_by_key(|(place, _)| *place);
+    for (_, diagnostic) in shown {
+        out.push_str(&finding(found.name, found.text, diagnostic, colour));
         out.push_str("\n\n");
     }
-    let errors = diagnostics
+    let errors = found
+        .diagnostics
         .iter()
         .filter(|finding| finding.is_error())
         .count();
-    let hidden = diagnostics.len().saturating_sub(FINDINGS_MAX);
-    let mut summary = format!("{name} cannot be built");
+    let hidden = found.diagnostics.len().saturating_sub(FINDINGS_MAX);
+    let mut summary = error.headline.clone();
     if errors > 1 {
         let _ = write!(summary, ": {errors} errors");
     }
@@ -88,6 +110,13 @@ fn findings(out: &mut String, name: &str, text: &str, diagnostics: &[Diagnostic]
         let _ = write!(summary, ", {hidden} findings not shown");
     }
     labelled(out, "error", &summary, colour);
+}
+
+/// What is wrong with a Dockerfile.
+struct Findings<'e> {
+    name: &'e str,
+    text: &'e str,
+    diagnostics: &'e [Diagnostic],
 }
 
 fn failed_step(out: &mut String, headline: &str, step: &FailedStep, colour: bool) {

@@ -41,6 +41,7 @@ impl Renderer for Json {
             | Event::Transfer { .. }
             | Event::Published { .. }
             | Event::Warning { .. }
+            | Event::Finding { .. }
             | Event::Note { .. } => write_event(out, at, event),
         }
     }
@@ -121,6 +122,7 @@ pub(crate) fn error(error: &ProgramError) -> String {
                         "message": finding.message,
                         "place": place(name, text, finding.span),
                         "hint": finding.help,
+                        "rule": finding.rule.map(dockerfile::Rule::name),
                     })
                 })
                 .collect();

@@ -97,6 +97,11 @@ impl Renderer for Plain {
             Event::Warning { message } => {
                 let _ = writeln!(out, "warning: {}", neutralise_lines(message));
             }
+            Event::Finding { .. } => {
+                if let Some(finding) = super::text::finding(event) {
+                    let _ = writeln!(out, "warning: {finding}");
+                }
+            }
             Event::Note { message } => {
                 let _ = writeln!(out, "note: {}", neutralise_lines(message));
             }

@@ -4,6 +4,8 @@
 //! move the cursor, rewrite the title or the clipboard of a terminal, or give orders to a CI agent
 //! that reads the log. What comes out of here is text and nothing else.
 
+use engine::Event;
+
 /// The longest line of a step's output that is shown, in bytes; the rest is counted.
 pub(crate) const LINE_BYTES_MAX: usize = 8 * 1024;
 
@@ -214,6 +216,28 @@ impl Lines {
         self.partial.clear();
         self.dropped_bytes = 0;
     }
+}
+
+/// A finding about a Dockerfile in one line: where, which rule, what, and what to do.
+pub(crate) fn finding(event: &Event) -> Option<String> {
+    let Event::Finding {
+        message,
+        rule,
+        hint,
+        file,
+        line,
+        column,
+    } = event
+    else {
+        return None;
+    };
+    let rule = rule.map_or_else(String::new, |rule| format!("{rule}: "));
+    let hint = hint
+        .as_ref()
+        .map_or_else(String::new, |hint| format!("; {hint}"));
+    Some(neutralise_lines(&format!(
+        "{file}:{line}:{column}: {rule}{message}{hint}"
+    )))
 }
 
 #[cfg(test)]

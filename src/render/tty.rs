@@ -158,6 +158,9 @@ impl<Size: Fn() -> Option<TerminalSize> + Send> Tty<Size> {
             Event::Warning { message } => {
                 Some(self.row("warning", "1;33", &neutralise_lines(message)))
             }
+            Event::Finding { .. } => {
+                super::text::finding(event).map(|finding| self.row("warning", "1;33", &finding))
+            }
             Event::Note { message } => Some(self.row("", "0", &neutralise_lines(message))),
         }
     }

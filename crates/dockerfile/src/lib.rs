@@ -1,4 +1,5 @@
-//! The text: Dockerfile text to a tree with spans, variable expansion, ignore patterns.
+//! The text: Dockerfile text to a tree with spans, variable expansion, ignore patterns, and the
+//! rules that a text alone can break.
 //!
 //! Everything here is a function of its arguments: text in, data out. This crate knows no files,
 //! registries, images or stages; it does not decide which instructions kiln can carry out, only
@@ -13,12 +14,14 @@ pub mod duration;
 mod expand;
 pub mod expose;
 mod flags;
+pub mod frontend;
 pub mod glob;
 mod heredoc;
 pub mod ignore;
 mod instruction;
 mod json;
 mod line;
+pub mod lint;
 mod parse;
 pub mod remote;
 mod rule;

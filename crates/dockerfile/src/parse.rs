@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::frontend;
 use crate::heredoc::heredoc_words;
 use crate::instruction::{Context, excerpt, read_instruction};
 use crate::json::{JsonForm, json_form};
@@ -10,7 +11,7 @@ use crate::line::Line;
 use crate::words::take_flags;
 use crate::{
     Diagnostic, Directive, DirectiveKind, Dockerfile, Heredoc, Instruction, InstructionKind,
-    Keyword, Node, NodeKind, Span, Spanned,
+    Keyword, Node, NodeKind, Rule, Span, Spanned,
 };
 
 /// The longest text that is read. Files of real projects stay below a hundredth of it; there is no
@@ -128,14 +129,19 @@ impl<'t> Parser<'t> {
             return false;
         };
         let span = self.trimmed_line(self.at);
-        let message = format!(
-            "this file is written for the frontend `{}`",
-            excerpt(&syntax)
-        );
-        self.diagnostics.push(
+        let finding = if frontend::is_known(&syntax) {
+            let message = "a Dockerfile names its frontend in a comment";
             Diagnostic::error(span, message, "not Dockerfile syntax")
-                .with_help("only Dockerfiles can be read; frontend images are never run"),
-        );
+                .with_help(format!("write `# syntax={}`", excerpt(&syntax)))
+        } else {
+            let message = format!(
+                "this file is written for the frontend `{}`",
+                excerpt(&syntax)
+            );
+            Diagnostic::error(span, message, "not Dockerfile syntax")
+                .with_help("only Dockerfiles can be read; frontend images are never run")
+        };
+        self.diagnostics.push(finding);
         self.node(self.text.len(), NodeKind::Invalid);
         true
     }
@@ -158,21 +164,14 @@ impl<'t> Parser<'t> {
                 self.node(end, NodeKind::Invalid);
                 continue;
             }
-            if kind == DirectiveKind::Syntax && !is_known_frontend(&value.value) {
+            if kind == DirectiveKind::Syntax && !frontend::is_known(&value.value) {
                 let message = format!(
                     "this file is written for the frontend `{}`",
                     excerpt(&value.value)
                 );
                 self.diagnostics.push(
-                    Diagnostic::error(
-                        value.span,
-                        message,
-                        "not a frontend that kiln stands in for",
-                    )
-                    .with_help(
-                        "frontend images are never run; for an ordinary Dockerfile, leave \
-                             this line out or write `docker/dockerfile:1`",
-                    ),
+                    Diagnostic::warning(value.span, message, "not run: it is an image")
+                        .with_help(frontend::INSTEAD),
                 );
             }
             if kind == DirectiveKind::Escape {
@@ -322,7 +321,8 @@ impl<'t> Parser<'t> {
             let message = "an empty line inside a continued instruction";
             self.diagnostics.push(
                 Diagnostic::warning(first, message, "does not end the instruction")
-                    .with_help("remove the line, or the escape character before it"),
+                    .with_help("remove the line, or the escape character before it")
+                    .of_rule(Rule::NoEmptyContinuation),
             );
         }
         (line, at)
@@ -517,21 +517,6 @@ fn directive(text: &str, span: Span) -> Option<(DirectiveKind, Spanned<String>)>
             ),
         )
     })
-}
-
-/// Whether a frontend is one whose language is read here. An empty value asks for none, as in
-/// BuildKit; what follows the name are options for it.
-fn is_known_frontend(value: &str) -> bool {
-    let Some(image) = value.split_whitespace().next() else {
-        return true;
-    };
-    let name = image.split('@').next().unwrap_or(image);
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        _ => name,
-    };
-    let name = name.strip_prefix("docker.io/").unwrap_or(name);
-    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
 }
 
 /// The frontend that a file in another syntax asks for.

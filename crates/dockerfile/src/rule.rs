@@ -88,6 +88,55 @@ impl Rule {
         }
     }
 
+    /// What it asks for, in one sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::ConsistentInstructionCasing => {
+                "All instructions are written in capitals, or all in small letters."
+            }
+            Self::CopyIgnoredFile => "COPY and ADD do not name what the ignore file leaves out.",
+            Self::DuplicateStageName => "Every stage has a name of its own.",
+            Self::ExposeInvalidFormat => {
+                "EXPOSE names ports of the container, not addresses or ports of a host."
+            }
+            Self::ExposeProtoCasing => "The protocol in EXPOSE is written in small letters.",
+            Self::FromAsCasing => "AS is written in the case of its FROM.",
+            Self::FromPlatformFlagConstDisallowed => {
+                "FROM --platform has a variable, or the stage's name says which platform it is for."
+            }
+            Self::InvalidBaseImagePlatform => "A base image is for the platform that is built for.",
+            Self::InvalidDefaultArgInFrom => {
+                "FROM names an image when only the defaults of its arguments are used."
+            }
+            Self::InvalidDefinitionDescription => {
+                "A comment right above ARG or FROM begins with the name that it describes."
+            }
+            Self::JSONArgsRecommended => {
+                "CMD and ENTRYPOINT are JSON arrays, so that signals reach the program."
+            }
+            Self::LegacyKeyValueFormat => "ENV and LABEL have `=` between key and value.",
+            Self::MaintainerDeprecated => "Who made the image stands in a label.",
+            Self::MultipleInstructionsDisallowed => {
+                "A stage has at most one CMD, one ENTRYPOINT and one HEALTHCHECK."
+            }
+            Self::NoEmptyContinuation => "A continued instruction has no empty lines.",
+            Self::RedundantTargetPlatform => {
+                "FROM does not ask for $TARGETPLATFORM, which it gets anyway."
+            }
+            Self::ReservedStageName => "No stage is called `context` or `scratch`.",
+            Self::SecretsUsedInArgOrEnv => "Secrets are mounted, not passed by ARG or ENV.",
+            Self::StageNameCasing => "Names of stages are written in small letters.",
+            Self::UndefinedArgInFrom => "FROM uses only arguments that stand above it.",
+            Self::UndefinedVar => "A variable is set before it is used.",
+            Self::WorkdirRelativePath => "The first WORKDIR of a stage is an absolute path.",
+        }
+    }
+
+    /// Whether it is checked only where it is asked for.
+    pub fn is_experimental(self) -> bool {
+        self == Self::InvalidDefinitionDescription
+    }
+
     /// The rule of a name, in whatever case.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL

@@ -12,6 +12,7 @@ use store::layer::LayerOptions;
 use crate::assemble::{assemble, rfc3339};
 use crate::drive::{Drive, DriveError};
 use crate::error::BuildError;
+use crate::event::Event;
 use crate::explain::failed_step;
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
@@ -23,6 +24,7 @@ use crate::ports::Ports;
 use crate::provenance;
 use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output, Shape};
+use crate::review::{Review, Stages};
 use crate::source::{Text, open_context, read_dockerfile};
 use crate::steps::Workshop;
 
@@ -40,8 +42,13 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let began = Instant::now();
     export::check(request, ports)?;
     let text = read_dockerfile(&request.dockerfile, &request.context)?;
-    let graph = plan(&text, request, ports).await?;
+    let review = Review::begin(&text, &request.graph, ports)?;
+    let graph = plan(&text, &review, Stages::OfTarget, request, ports).await?;
+    let steps = graph.distinct_steps();
     let mut build = Build::open(request, ports, &text, graph)?;
+    build.review(&review);
+    review.conclude(ports)?;
+    ports.reporter.report(Event::Planned { steps });
     let (outputs, steps) = build.drive(request, ports, &text).await?;
     let images = build.assemble(request, outputs);
     let exported = build.export(request, ports, &images).await?;
@@ -112,6 +119,13 @@ impl Build {
             origins,
             uploads,
         })
+    }
+
+    /// What only the context shows.
+    fn review(&self, review: &Review<'_>) {
+        if let Some(context) = self.workshop.contexts.get(&ContextName::Main) {
+            review.ignored(&self.graph, context.ignore());
+        }
     }
 
     async fn drive(

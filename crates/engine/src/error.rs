@@ -26,6 +26,16 @@ pub enum BuildError {
         /// What is wrong, in order of the text.
         diagnostics: Vec<Diagnostic>,
     },
+    /// The Dockerfile breaks rules that it wants to be kept (`# check=error=true`).
+    #[error("{} breaks rules that it wants to be kept", name)]
+    Rules {
+        /// How the Dockerfile is called.
+        name: String,
+        /// Its text, for excerpts.
+        text: String,
+        /// All findings, in order of the text.
+        diagnostics: Vec<Diagnostic>,
+    },
     /// A step failed.
     #[error("{}", .0.message)]
     Step(Box<FailedStep>),
@@ -86,7 +96,7 @@ impl BuildError {
         match self {
             Self::Dockerfile { .. } | Self::Input { .. } => ErrorKind::Input,
             Self::Step(step) if step.input => ErrorKind::Input,
-            Self::Step(_) | Self::Failed { .. } => ErrorKind::Failed,
+            Self::Step(_) | Self::Failed { .. } | Self::Rules { .. } => ErrorKind::Failed,
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }

@@ -80,6 +80,23 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// Something odd in the Dockerfile that does not stop the build. Like any warning, with its
+    /// place.
+    #[serde(rename = "warning")]
+    Finding {
+        /// One sentence.
+        message: String,
+        /// The name of the rule that is broken, if it is one.
+        rule: Option<&'static str>,
+        /// What to do about it.
+        hint: Option<String>,
+        /// How the Dockerfile is called.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
     /// One line about what kiln does beside steps (`sandbox: root`, `exporting`).
     Note {
         /// One sentence.

@@ -8,6 +8,7 @@
 mod annotations;
 mod assemble;
 mod build;
+mod check;
 mod copy;
 mod drive;
 mod error;
@@ -25,6 +26,7 @@ mod provenance;
 mod push;
 mod report;
 mod request;
+mod review;
 mod run;
 mod source;
 mod steps;
@@ -32,6 +34,7 @@ mod users;
 
 pub use annotations::{Annotated, Annotations};
 pub use build::build;
+pub use check::{CheckReport, check};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;

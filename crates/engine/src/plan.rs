@@ -1,19 +1,17 @@
 //! From a Dockerfile's text to one graph: for each platform its stages, the images they name, its
 //! steps; then the graphs are joined. Nothing here runs or changes anything.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dockerfile::{Diagnostic, LineColumn, Parse};
 use graph::{BaseImage, BuildGraph, Lowered, Pinned, Request, StageSet};
 use oci::Reference;
 
 use crate::error::BuildError;
-use crate::event::Event;
 use crate::explain::unpinned;
 use crate::pin::Pins;
 use crate::ports::Ports;
 use crate::request::{BuildRequest, Shape};
+use crate::review::{Review, Stages};
 use crate::source::Text;
 
 /// Plans all that a request asks for.
@@ -23,11 +21,15 @@ use crate::source::Text;
 /// Everything that is wrong with the Dockerfile, or with an image that it names.
 pub(crate) async fn plan(
     text: &Text,
+    review: &Review<'_>,
+    which: Stages,
     request: &BuildRequest,
     ports: &Ports,
 ) -> Result<BuildGraph, BuildError> {
     let mut planner = Planner {
         text,
+        review,
+        which,
         ports,
         pins: Pins::new(
             ports.store.clone(),
@@ -35,17 +37,12 @@ pub(crate) async fn plan(
             Arc::clone(&ports.reporter),
             request.pull,
         ),
-        warned: BTreeSet::new(),
     };
     let mut graphs = Vec::new();
     for request in requests(request) {
         graphs.push(planner.graph(&request).await?);
     }
-    let graph = BuildGraph::join(graphs)
-        .ok_or_else(|| BuildError::input("there is no platform to build for"))?;
-    let steps = graph.distinct_steps();
-    ports.reporter.report(Event::Planned { steps });
-    Ok(graph)
+    BuildGraph::join(graphs).ok_or_else(|| BuildError::input("there is no platform to build for"))
 }
 
 /// What is asked of the graph of each platform.
@@ -66,26 +63,18 @@ fn requests(request: &BuildRequest) -> Vec<Request> {
 
 struct Planner<'p> {
     text: &'p Text,
+    /// Keeps what was found, once: most of what is odd is odd on every platform.
+    review: &'p Review<'p>,
+    which: Stages,
     ports: &'p Ports,
     pins: Pins,
-    /// What was said already: most of what is odd is odd on every platform.
-    warned: BTreeSet<String>,
 }
 
 impl Planner<'_> {
     async fn graph(&mut self, request: &Request) -> Result<BuildGraph, BuildError> {
-        let stages = self.read_stages(request)?;
+        let stages = self.review.stages(request, self.which)?;
         let pinned = self.pin(stages).await?;
         self.lower(&pinned, request)
-    }
-
-    fn read_stages(&mut self, request: &Request) -> Result<StageSet<Reference>, BuildError> {
-        let Parse { tree, diagnostics } = dockerfile::parse(&self.text.text);
-        if diagnostics.iter().any(Diagnostic::is_error) {
-            return Err(self.refused(diagnostics));
-        }
-        self.warn(&diagnostics);
-        graph::stages(&tree, request).map_err(|diagnostics| self.refused(diagnostics))
     }
 
     /// Looks up every image that is needed, and those that triggers of the images
@@ -110,7 +99,7 @@ impl Planner<'_> {
             };
             match stages
                 .pin(fact)
-                .map_err(|diagnostics| self.refused(diagnostics))?
+                .map_err(|diagnostics| self.review.refused(diagnostics))?
             {
                 Pinned::All(pinned) => return Ok(pinned),
                 Pinned::More(more) => stages = more,
@@ -123,30 +112,9 @@ impl Planner<'_> {
         pinned: &StageSet<BaseImage>,
         request: &Request,
     ) -> Result<BuildGraph, BuildError> {
-        let Lowered { graph, warnings } =
-            graph::lower(pinned, request).map_err(|diagnostics| self.refused(diagnostics))?;
-        self.warn(&warnings);
+        let Lowered { graph, warnings } = graph::lower(pinned, request)
+            .map_err(|diagnostics| self.review.refused(diagnostics))?;
+        self.review.add(warnings);
         Ok(graph)
-    }
-
-    fn warn(&mut self, warnings: &[Diagnostic]) {
-        for warning in warnings {
-            let place = LineColumn::of(&self.text.text, warning.span);
-            let message = format!(
-                "{}:{}:{}: {}",
-                self.text.name, place.line, place.column, warning.message
-            );
-            if self.warned.insert(message.clone()) {
-                self.ports.reporter.report(Event::Warning { message });
-            }
-        }
-    }
-
-    fn refused(&self, diagnostics: Vec<Diagnostic>) -> BuildError {
-        BuildError::Dockerfile {
-            name: self.text.name.clone(),
-            text: self.text.text.clone(),
-            diagnostics,
-        }
     }
 }

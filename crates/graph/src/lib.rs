@@ -8,6 +8,9 @@
 //! checklist that the tests under `tests/graphs/` re-express.
 
 mod build_arguments;
+mod check;
+mod from_rules;
+mod ignored;
 mod image;
 mod join;
 mod key;
@@ -20,14 +23,17 @@ mod scope;
 mod solver;
 mod stage;
 mod step;
+mod trigger;
 
+pub use check::{Checked, check};
+pub use ignored::copies_of_ignored;
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use key::{CacheKey, KeyKind, KeyPart, KeyParts, PartValue};
 pub use lower::{Lowered, lower};
 pub use mount::{MountOwner, RunMount, RunMountKind, Sharing};
 pub use request::{Entitlement, ExtraHost, NamedContext, Network, Request, Ulimit};
 pub use solver::{Action, Output, Solver, SolverOptions, StepState};
-pub use stage::{NamedImage, Pinned, StageSet, stages};
+pub use stage::{NamedImage, Pinned, StageSet, all_stages, stages};
 pub use step::{
     BuildGraph, Chmod, ContextName, CopySource, CopyStep, FileSource, GitSource, InlineFile,
     Origin, RunSecurity, RunStep, Step, StepId, StepKind, Unpack, UrlSource, Variable, WorkdirStep,

@@ -12,10 +12,11 @@
 
 use dockerfile::{
     Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction, InstructionKind, Span,
-    Spanned, expand, parse_onbuild,
+    Spanned, expand,
 };
 use oci::{Platform, Reference};
 
+use crate::from_rules::{self, GlobalArguments};
 use crate::platform::not_a_platform;
 use crate::scope::Scope;
 use crate::{BaseImage, Origin, Request};
@@ -27,6 +28,8 @@ pub struct StageSet<B> {
     /// In the order of the file; the target is the last.
     pub(crate) stages: Vec<Stage>,
     pub(crate) images: Vec<NamedImage<B>>,
+    /// Nobody looked the images up: what depends on them is not known.
+    pub(crate) images_are_assumed: bool,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -96,6 +99,7 @@ impl StageSet<Reference> {
                 source: more.source,
                 stages: more.stages,
                 images,
+                images_are_assumed: false,
                 warnings: more.warnings,
             }),
         })
@@ -111,6 +115,17 @@ pub fn stages(
     Source::read(tree, request)?.resolve(&|_, _| None)
 }
 
+/// The same for every stage, whether the last one needs it or not: what is checked where nothing is
+/// built (F10).
+pub fn all_stages(
+    tree: &Dockerfile,
+    request: &Request,
+) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+    let mut source = Source::read(tree, request)?;
+    source.all_are_needed = true;
+    source.resolve(&|_, _| None)
+}
+
 /// The Dockerfile in stages, all of them, with the values that FROM lines are expanded with.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -121,6 +136,8 @@ pub(crate) struct Source {
     platform: Platform,
     /// Names that any ARG of the file declares.
     pub(crate) declared: Vec<String>,
+    /// Those that the target does not need are wanted too.
+    all_are_needed: bool,
     warnings: Vec<Diagnostic>,
 }
 
@@ -249,8 +266,6 @@ impl Source {
             None => last,
             Some(name) => find_target(&stages, name).map_err(|finding| vec![finding])?,
         };
-        let mut warnings = Vec::new();
-        warn_of_names(&stages, &mut warnings);
 
         let target_stage = request.target.as_deref().or(stages[last]
             .from
@@ -258,7 +273,7 @@ impl Source {
             .as_ref()
             .map(|name| name.value.as_str()));
         let mut globals = Scope::predefined(request, target_stage);
-        for declaration in global_arguments {
+        for declaration in &global_arguments {
             let name = &declaration.name.value;
             match (request.build_args.get(name), &declaration.default) {
                 (Some(value), _) => globals.set(name, value),
@@ -271,6 +286,14 @@ impl Source {
                 }
             }
         }
+        let froms: Vec<&FromInstruction> = stages.iter().map(|stage| &stage.from).collect();
+        let mut warnings = Vec::new();
+        let arguments = GlobalArguments {
+            escape: tree.escape,
+            declared: &global_arguments,
+            values: &globals,
+        };
+        from_rules::check(&froms, &arguments, request, &mut warnings);
         Ok(Self {
             escape: tree.escape,
             globals,
@@ -278,6 +301,7 @@ impl Source {
             target,
             platform: request.platform.clone(),
             declared,
+            all_are_needed: false,
             warnings,
         })
     }
@@ -286,7 +310,7 @@ impl Source {
     /// backwards finds all of them.
     fn resolve(&self, fact: &Fact<'_>) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
         let mut findings = self.warnings.clone();
-        let mut needed = vec![false; self.stages.len()];
+        let mut needed = vec![self.all_are_needed; self.stages.len()];
         needed[self.target] = true;
         let mut drafts = Vec::new();
         for number in (0..self.stages.len()).rev() {
@@ -304,6 +328,7 @@ impl Source {
         }
         findings.sort_by_key(|finding| finding.span.start);
         if findings.iter().any(Diagnostic::is_error) {
+            from_rules::leave_out_repeated(&mut findings);
             return Err(findings);
         }
         drafts.reverse();
@@ -312,6 +337,7 @@ impl Source {
 
     fn draft(&self, number: usize, fact: &Fact<'_>, findings: &mut Vec<Diagnostic>) -> Draft {
         let stage = &self.stages[number];
+        findings.extend(dockerfile::lint::stage(&stage.instructions));
         // Without a base there is an error, and the lines below may hold more of them.
         let nothing = || (Named::Scratch, self.platform.clone());
         let (base, platform) = self.base(number, findings).unwrap_or_else(nothing);
@@ -424,10 +450,6 @@ impl Source {
                 return None;
             }
         };
-        for name in &expansion.unset {
-            let message = format!("`{name}` is not set by any ARG before the first FROM");
-            findings.push(Diagnostic::warning(word.span, message, "becomes nothing"));
-        }
         if expansion.value.is_empty() {
             let message = format!("{what} is empty once its variables are replaced");
             let help = "give the ARG before the first FROM a default, or pass --build-arg";
@@ -506,49 +528,6 @@ impl Source {
         }
     }
 
-    fn trigger(
-        &self,
-        text: &str,
-        reference: &Reference,
-        span: Span,
-        planned: &mut Vec<Planned>,
-        findings: &mut Vec<Diagnostic>,
-    ) {
-        let parse = parse_onbuild(text, self.escape);
-        for diagnostic in parse
-            .diagnostics
-            .iter()
-            .filter(|finding| finding.is_error())
-        {
-            let message = format!(
-                "the trigger `{}` of {} cannot be read: {}",
-                text.lines().next().unwrap_or(""),
-                reference.familiar(),
-                diagnostic.message
-            );
-            findings.push(Diagnostic::error(
-                span,
-                message,
-                "the image with the trigger",
-            ));
-        }
-        planned.extend(
-            parse
-                .tree
-                .instructions
-                .into_iter()
-                .map(|instruction| Planned {
-                    instruction,
-                    origin: Origin::Onbuild {
-                        reference: Some(reference.clone()),
-                        text: text.to_owned(),
-                    },
-                    elsewhere: Some(span),
-                    files_of: Vec::new(),
-                }),
-        );
-    }
-
     /// Puts the drafts into tables, in the order of the file.
     fn tabulate(
         &self,
@@ -621,6 +600,7 @@ impl Source {
             source: self.clone(),
             stages,
             images,
+            images_are_assumed: false,
             warnings,
         }
     }
@@ -665,29 +645,6 @@ fn find_target(stages: &[SourceStage], wanted: &str) -> Result<usize, Diagnostic
         let message = format!("there is no stage `{wanted}` to build");
         Diagnostic::error(span, message, "the last stage").with_help(help)
     })
-}
-
-/// Names that are used twice (F5) or mean something else (F9).
-fn warn_of_names(stages: &[SourceStage], warnings: &mut Vec<Diagnostic>) {
-    let names: Vec<&Spanned<String>> = stages.iter().filter_map(|s| s.from.name.as_ref()).collect();
-    for (index, name) in names.iter().enumerate() {
-        if names[..index]
-            .iter()
-            .any(|earlier| earlier.value == name.value)
-        {
-            let message = format!("stage `{}` is defined twice", name.value);
-            let help = "lines below this one mean this stage, lines above it the earlier one";
-            warnings.push(Diagnostic::warning(name.span, message, "again").with_help(help));
-        }
-        if name.value == "scratch" || name.value == "context" {
-            let message = format!("`{}` is a reserved name", name.value);
-            warnings.push(Diagnostic::warning(
-                name.span,
-                message,
-                "a name for a stage",
-            ));
-        }
-    }
 }
 
 /// A word that cannot be expanded, with the very characters where the word stands as it is.

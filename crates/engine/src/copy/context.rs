@@ -56,6 +56,11 @@ impl Context {
         })
     }
 
+    /// What is left out of it.
+    pub(crate) fn ignore(&self) -> &IgnoreFile {
+        &self.ignore
+    }
+
     /// Ends the use of the context: what is known of its files is kept for the
     /// next build.
     ///

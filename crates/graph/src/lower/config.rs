@@ -2,7 +2,7 @@
 //! line of history without a layer.
 
 use dockerfile::{
-    ArgDeclaration, CommandForm, Diagnostic, Healthcheck, HealthcheckCommand, Pairs, Spanned,
+    ArgDeclaration, CommandForm, Diagnostic, Healthcheck, HealthcheckCommand, Pairs, Rule, Spanned,
     expand_words, expose, signal,
 };
 use oci::{Empty, HealthcheckConfig};
@@ -121,7 +121,13 @@ impl Lowerer<'_> {
         expanded.collect()
     }
 
-    pub(super) fn cmd(&mut self, state: &mut State, command: &CommandForm) -> Option<()> {
+    pub(super) fn cmd(
+        &mut self,
+        state: &mut State,
+        line: Line<'_>,
+        command: &CommandForm,
+    ) -> Option<()> {
+        self.recommend_json(state, line, command);
         let words = state.command_words(command);
         state.record(format!("CMD {}", render::quoted_list(&words)), None);
         state.sets_command = true;
@@ -131,7 +137,13 @@ impl Lowerer<'_> {
     }
 
     /// An inherited CMD was meant for another program (I1).
-    pub(super) fn entrypoint(&mut self, state: &mut State, command: &CommandForm) -> Option<()> {
+    pub(super) fn entrypoint(
+        &mut self,
+        state: &mut State,
+        line: Line<'_>,
+        command: &CommandForm,
+    ) -> Option<()> {
+        self.recommend_json(state, line, command);
         let words = state.command_words(command);
         state.record(format!("ENTRYPOINT {}", render::quoted_list(&words)), None);
         if !state.sets_command {
@@ -139,6 +151,33 @@ impl Lowerer<'_> {
         }
         state.container().entrypoint = unless_empty(words);
         Some(())
+    }
+
+    /// Where SHELL was set somebody chose the shell, and knows what it does with signals.
+    fn recommend_json(&mut self, state: &State, line: Line<'_>, command: &CommandForm) {
+        let shell = state.config.config.shell.as_deref().unwrap_or(&[]);
+        let (CommandForm::Shell(text), []) = (command, shell) else {
+            return;
+        };
+        let keyword = line.planned.instruction.keyword.value;
+        let message = format!("{keyword} is run by a shell, which passes no signals on");
+        let finding = Diagnostic::warning(text.span, message, "not a JSON array")
+            .of_rule(Rule::JSONArgsRecommended);
+        // What a shell would only split at blanks is the same as an array.
+        let is_plain = |character: char| {
+            character.is_ascii_alphanumeric() || " -_./:=,@+%".contains(character)
+        };
+        let finding = if text.value.chars().all(is_plain) && !text.value.contains("=") {
+            let words: Vec<String> = text
+                .value
+                .split_whitespace()
+                .map(|word| format!("\"{word}\""))
+                .collect();
+            finding.with_help(format!("write `{keyword} [{}]`", words.join(", ")))
+        } else {
+            finding.with_help("put the program and its arguments into an array, or set SHELL")
+        };
+        self.findings.push(line.planned.put(finding));
     }
 
     pub(super) fn expose(
@@ -171,7 +210,18 @@ impl Lowerer<'_> {
                 };
                 if exposed.names_host {
                     let message = format!("an image cannot say where `{word}` is on a host");
-                    let finding = Diagnostic::warning(raw.span, message, "only the port counts");
+                    let port = word.rsplit(':').next().unwrap_or(&word);
+                    let finding = Diagnostic::warning(raw.span, message, "only the port counts")
+                        .with_help(format!("write `{port}`"))
+                        .of_rule(Rule::ExposeInvalidFormat);
+                    self.findings.push(line.planned.put(finding));
+                }
+                let protocol = word.split_once('/').map_or("", |(_, protocol)| protocol);
+                if protocol.contains(|letter: char| letter.is_ascii_uppercase()) {
+                    let message = format!("the protocol of `{word}` has capitals");
+                    let finding = Diagnostic::warning(raw.span, message, "not in small letters")
+                        .with_help(format!("write `{}`", word.to_ascii_lowercase()))
+                        .of_rule(Rule::ExposeProtoCasing);
                     self.findings.push(line.planned.put(finding));
                 }
                 for port in exposed.ports {

@@ -12,10 +12,11 @@ mod workdir;
 
 use std::collections::HashMap;
 
-use dockerfile::{Diagnostic, InstructionKind, Span, Spanned, expand};
+use dockerfile::suggest::nearest;
+use dockerfile::{Diagnostic, InstructionKind, Rule, Span, Spanned, expand};
 use oci::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 
-use crate::build_arguments::needs_no_declaration;
+use crate::build_arguments::{is_for_the_scanner, needs_no_declaration};
 use crate::scope::Scope;
 use crate::stage::{Planned, Stage, StageBase, expand_error};
 use crate::{
@@ -96,6 +97,10 @@ struct State {
     platform: Platform,
     /// CMD was set in this very stage (I1).
     sets_command: bool,
+    /// A WORKDIR of this file came before.
+    sets_directory: bool,
+    /// Nobody knows what the base says, variables included.
+    base_is_assumed: bool,
     /// Steps of this stage that have been named, and how many there will be.
     step_number: usize,
     step_count: usize,
@@ -183,6 +188,7 @@ impl<'s> Lowerer<'s> {
                     step_count + 1,
                 );
                 let text = format!("FROM {}", base_name(base));
+                state.base_is_assumed = self.set.images_are_assumed;
                 let title = self.title(&mut state, stage, &text);
                 let kind = StepKind::Base(Box::new(base.clone()));
                 state.step = self.push(kind, stage.span, title, stage.shown.clone());
@@ -215,9 +221,9 @@ impl<'s> Lowerer<'s> {
         match &line.planned.instruction.kind {
             InstructionKind::Add(add) => self.add(state, line, add),
             InstructionKind::Arg(declarations) => self.arg(state, line, declarations),
-            InstructionKind::Cmd(command) => self.cmd(state, command),
+            InstructionKind::Cmd(command) => self.cmd(state, line, command),
             InstructionKind::Copy(copy) => self.copy(state, line, copy),
-            InstructionKind::Entrypoint(command) => self.entrypoint(state, command),
+            InstructionKind::Entrypoint(command) => self.entrypoint(state, line, command),
             InstructionKind::Env(pairs) => self.env(state, line, pairs),
             InstructionKind::Expose(words) => self.expose(state, line, words),
             InstructionKind::From(_) => {
@@ -338,17 +344,28 @@ impl<'s> Lowerer<'s> {
     }
 
     fn warn_of_unset(&mut self, state: &State, line: Line<'_>, span: Span, names: &[String]) {
+        if state.base_is_assumed {
+            return;
+        }
         for name in names {
             // A declared ARG without a value was meant to be allowed to be empty.
-            if state.arguments.iter().any(|(known, _)| known == name) {
+            let declared = state.arguments.iter().any(|(known, _)| known == name);
+            if declared || is_for_the_scanner(name) {
                 continue;
             }
-            let mut finding =
-                Diagnostic::warning(span, format!("`{name}` is not set here"), "becomes nothing");
-            if self.set.source.globals.value(name).is_some() {
-                let help = format!("write `ARG {name}` in this stage to get the value from above");
-                finding = finding.with_help(help);
-            }
+            let known = state.scope.variables().iter();
+            let near = nearest(name, known.map(|variable| variable.name.as_str()));
+            let help = match near {
+                _ if self.set.source.globals.value(name).is_some() => {
+                    format!("write `ARG {name}` in this stage to get the value from above")
+                }
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("set it with ENV or ARG, or write `${{{name}:-}}` for nothing"),
+            };
+            let finding =
+                Diagnostic::warning(span, format!("`{name}` is not set here"), "becomes nothing")
+                    .with_help(help)
+                    .of_rule(Rule::UndefinedVar);
             self.findings.push(line.planned.put(finding));
         }
     }
@@ -387,7 +404,7 @@ impl<'s> Lowerer<'s> {
                 stage.platform
             );
             let finding = Diagnostic::warning(stage.span, message, "another platform")
-                .of_rule(dockerfile::Rule::InvalidBaseImagePlatform);
+                .of_rule(Rule::InvalidBaseImagePlatform);
             self.findings.push(finding);
         }
     }
@@ -403,7 +420,11 @@ impl<'s> Lowerer<'s> {
             if !predefined && !self.declared.contains(name) {
                 let message = format!("no ARG declares the build argument `{name}`");
                 let finding = Diagnostic::warning(target.span, message, "the stage that is built");
-                self.findings.push(finding);
+                let near = nearest(name, self.declared.iter().map(String::as_str));
+                self.findings.push(match near {
+                    Some(near) => finding.with_help(format!("did you mean `{near}`?")),
+                    None => finding.with_help(format!("declare it with `ARG {name}`")),
+                });
             }
         }
     }
@@ -502,6 +523,8 @@ impl State {
             arguments: Vec::new(),
             platform,
             sets_command: false,
+            sets_directory: false,
+            base_is_assumed: false,
             step_number: 0,
             step_count,
         }

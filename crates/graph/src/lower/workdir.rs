@@ -1,6 +1,6 @@
 //! WORKDIR: a directory for the image and for the steps below.
 
-use dockerfile::Spanned;
+use dockerfile::{Diagnostic, Rule, Spanned};
 
 use super::{Line, Lowerer, State};
 use crate::{StepKind, WorkdirStep, paths};
@@ -16,6 +16,19 @@ impl Lowerer<'_> {
         if written.is_empty() {
             return self.error(line, word.span, "WORKDIR names no directory", "empty");
         }
+        // Absolute paths of the base do not count: nobody here knows what it will say next year. The
+        // first of a file is enough, because that one being right makes the others right.
+        if !state.sets_directory && !written.starts_with('/') {
+            let message = format!("WORKDIR {written} is relative to what the base image says");
+            let absolute = paths::absolute(&state.working_directory(), &written);
+            let mut finding = Diagnostic::warning(word.span, message, "no absolute path")
+                .of_rule(Rule::WorkdirRelativePath);
+            if !state.base_is_assumed {
+                finding = finding.with_help(format!("write `WORKDIR {absolute}`"));
+            }
+            self.findings.push(line.planned.put(finding));
+        }
+        state.sets_directory = true;
         let path = paths::absolute(&state.working_directory(), &written);
         path.clone_into(&mut state.container().working_dir);
         let history = format!("WORKDIR {path}");

@@ -1,0 +1,40 @@
+//! A Dockerfile checked as a build would check it, without anything being run or changed.
+
+use dockerfile::Diagnostic;
+
+use crate::error::BuildError;
+use crate::plan::plan;
+use crate::ports::Ports;
+use crate::request::BuildRequest;
+use crate::review::{Review, Stages};
+use crate::source::{open_context, read_dockerfile};
+
+/// What a check of a Dockerfile came to.
+#[derive(Debug)]
+pub struct CheckReport {
+    /// How the Dockerfile is called.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// In the order of the text; none keeps the file from being built.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// Looks at all stages, unless the request names a target, and at every image that they name.
+///
+/// # Errors
+///
+/// Whatever keeps the file from being built before its first step.
+pub async fn check(request: &BuildRequest, ports: &Ports) -> Result<CheckReport, BuildError> {
+    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+    let review = Review::begin(&text, &request.graph, ports)?;
+    let graph = plan(&text, &review, Stages::All, request, ports).await?;
+    if let Some(context) = open_context(&request.context, &text, &ports.store)? {
+        review.ignored(&graph, context.ignore());
+    }
+    Ok(CheckReport {
+        findings: review.selected(),
+        name: text.name.clone(),
+        text: text.text.clone(),
+    })
+}

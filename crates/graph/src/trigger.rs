@@ -1,0 +1,53 @@
+//! Triggers (ONBUILD) of base images: text that becomes instructions of a stage (I9).
+
+use dockerfile::{Diagnostic, Span, parse_onbuild};
+use oci::Reference;
+
+use crate::Origin;
+use crate::stage::{Planned, Source};
+
+impl Source {
+    /// Reads one trigger of the image that is named at `span`.
+    pub(crate) fn trigger(
+        &self,
+        text: &str,
+        reference: &Reference,
+        span: Span,
+        planned: &mut Vec<Planned>,
+        findings: &mut Vec<Diagnostic>,
+    ) {
+        let parse = parse_onbuild(text, self.escape);
+        for diagnostic in parse
+            .diagnostics
+            .iter()
+            .filter(|finding| finding.is_error())
+        {
+            let message = format!(
+                "the trigger `{}` of {} cannot be read: {}",
+                text.lines().next().unwrap_or(""),
+                reference.familiar(),
+                diagnostic.message
+            );
+            findings.push(Diagnostic::error(
+                span,
+                message,
+                "the image with the trigger",
+            ));
+        }
+        planned.extend(
+            parse
+                .tree
+                .instructions
+                .into_iter()
+                .map(|instruction| Planned {
+                    instruction,
+                    origin: Origin::Onbuild {
+                        reference: Some(reference.clone()),
+                        text: text.to_owned(),
+                    },
+                    elsewhere: Some(span),
+                    files_of: Vec::new(),
+                }),
+        );
+    }
+}
