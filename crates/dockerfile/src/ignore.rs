@@ -231,14 +231,6 @@ impl IgnoreFile {
         self.rules.iter().any(|rule| rule.includes)
     }
 
-    /// Whether one of the patterns leaves out everything at the top of the context.
-    pub fn leaves_out_everything(&self) -> bool {
-        let everything = |rule: &Rule| matches!(rule.written.as_str(), "*" | "**" | "**/*");
-        self.rules
-            .iter()
-            .any(|rule| !rule.includes && everything(rule))
-    }
-
     /// The last rule, of those after `than`, that matches the path itself.
     fn last_match(&self, path: &[u8], than: Option<usize>) -> Option<usize> {
         let mut best = than

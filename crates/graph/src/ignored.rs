@@ -5,6 +5,12 @@ use dockerfile::{Diagnostic, Rule};
 
 use crate::{BuildGraph, ContextName, CopySource, FileSource, Origin, StepKind};
 
+/// A name like any other.
+const ANYTHING: &str = "-";
+
+/// Patterns that match every name.
+const EVERYTHING: [&str; 3] = ["*", "**", "**/*"];
+
 /// The sources of a graph that an ignore file keeps out of the main context. Knows only the text of
 /// both, so it is silent where a pattern takes back what another one leaves out.
 pub fn copies_of_ignored(graph: &BuildGraph, ignore: &IgnoreFile) -> Vec<Diagnostic> {
@@ -26,12 +32,14 @@ pub fn copies_of_ignored(graph: &BuildGraph, ignore: &IgnoreFile) -> Vec<Diagnos
             else {
                 continue;
             };
-            let verdict = ignore.matches(pattern);
-            let (ignored, what) = match pattern.as_str() {
-                "" => (ignore.leaves_out_everything(), "everything"),
-                path => (verdict.ignored, path),
+            // The root of the context is only left out with everything that is in it.
+            let (path, what) = match pattern.as_str() {
+                "" => (ANYTHING, "everything"),
+                path => (path, path),
             };
-            if !ignored {
+            let verdict = ignore.matches(path);
+            let by_name = !verdict.pattern.is_some_and(|by| EVERYTHING.contains(&by));
+            if !verdict.ignored || (path == ANYTHING && by_name) {
                 continue;
             }
             let message = format!("the ignore file leaves out `{what}`");
