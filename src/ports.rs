@@ -3,7 +3,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use engine::{BuildError, Interrupt, Ports};
+use engine::{BuildError, Interrupt, Ports, Post};
+use fetch::{GitOptions, HttpClient, HttpOptions};
 use registry::{Client, ClientOptions, CredentialStore, RegistrySettings};
 use store::{Store, StoreError};
 use tokio::runtime::Runtime;
@@ -76,6 +77,33 @@ fn registry_client(
     })
 }
 
+/// How files and repositories come from elsewhere. Nothing is asked yet, and git is looked for when
+/// it is needed.
+fn post(settings: &Settings) -> Result<Post, ProgramError> {
+    let proxies = &settings.proxies;
+    let bundles = settings.trust.bundles.clone();
+    let http = HttpOptions {
+        bundles: bundles.clone(),
+        http_proxy: proxies.http.clone(),
+        https_proxy: proxies.https.clone(),
+        no_proxy: proxies.no_proxy.clone(),
+        ..HttpOptions::default()
+    };
+    let http = HttpClient::new(&http).map_err(|error| {
+        ProgramError::input("could not set up the client for http").because(&error)
+    })?;
+    let git = GitOptions {
+        search_path: settings.program_path.clone(),
+        ssh_agent: settings.ssh_agent.clone(),
+        http_proxy: proxies.http.clone(),
+        https_proxy: proxies.https.clone(),
+        no_proxy: proxies.no_proxy.clone(),
+        bundles,
+        ..GitOptions::default()
+    };
+    Ok(Post { http, git })
+}
+
 /// Opens everything, has `work` done with it on a runtime, shows its progress, and passes on the
 /// user's wish to stop.
 pub(crate) fn serve<T>(
@@ -94,6 +122,7 @@ pub(crate) fn serve<T>(
     let ports = Ports {
         store,
         client,
+        post: post(settings)?,
         reporter: Arc::clone(&progress) as _,
         interrupt,
         resolv_conf: resolv_conf(),

@@ -22,6 +22,7 @@ use crate::output::StepOutput;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::provenance;
+use crate::remote::Remotes;
 use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output, Shape};
 use crate::review::{Review, Stages};
@@ -85,6 +86,11 @@ impl Build {
                 .map(|(digest, repository)| (digest.clone(), repository.clone()))
                 .collect(),
         );
+        let remotes = Remotes::new(
+            ports.store.clone(),
+            Arc::clone(&scratch),
+            ports.post.clone(),
+        );
         let main = open_context(&request.context, text, &ports.store)?;
         let contexts = main.map(|context| (ContextName::Main, context));
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
@@ -99,6 +105,7 @@ impl Build {
             store: ports.store.clone(),
             scratch,
             layers,
+            remotes: Arc::new(remotes),
             contexts: contexts.into_iter().collect(),
             reporter: Arc::clone(&ports.reporter),
             cancel,

@@ -135,6 +135,12 @@ pub(crate) fn failed_step(
                 (SelectError::Pattern { .. } | SelectError::Files(_), None) => None,
             };
         }
+        StepError::Remote { source, span } => {
+            failed.span = Some(span);
+            failed.input = source.is_input();
+            failed.hint = source.advice();
+            failed.source = source_of(*source);
+        }
         StepError::Place(error) => failed.input = !matches!(error, PlaceError::Path(_)),
         StepError::NoContext { span } => {
             failed.span = Some(span);

@@ -7,6 +7,15 @@ use store::Store;
 use crate::event::Reporter;
 use crate::interrupt::Interrupt;
 
+/// How files come from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// By http.
+    pub http: fetch::HttpClient,
+    /// By git, which is looked for when it is needed.
+    pub git: fetch::GitOptions,
+}
+
 /// What a build works with.
 #[derive(Clone)]
 pub struct Ports {
@@ -14,6 +23,8 @@ pub struct Ports {
     pub store: Store,
     /// All registries.
     pub client: registry::Client,
+    /// Everything else that is elsewhere: files and repositories.
+    pub post: Post,
     /// Hears what happens.
     pub reporter: Arc<dyn Reporter>,
     /// The user's wish to stop.

@@ -20,13 +20,14 @@ use tokio::sync::OnceCell;
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
-use crate::copy::place::{PlaceError, Placer, refuse_several};
+use crate::copy::place::{Destination, PlaceError, Placer, refuse_several};
 use crate::copy::select::{Match, SelectError, Selection, Selector, near};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, write};
 use crate::event::{Reporter, StepNumber};
 use crate::layers::{LayerError, Layers};
 use crate::output::{LayerRef, StepOutput};
+use crate::remote::{RemoteError, Remotes};
 use crate::request::SandboxChoice;
 use crate::run::{Cage, RunError};
 use crate::users::{UserDatabase, UserError};
@@ -36,6 +37,8 @@ pub(crate) struct Workshop {
     pub store: Store,
     pub scratch: Arc<Scratch>,
     pub layers: Layers,
+    /// What ADD fetches.
+    pub remotes: Arc<Remotes>,
     /// The build contexts, by name.
     pub contexts: BTreeMap<ContextName, Context>,
     pub reporter: Arc<dyn Reporter>,
@@ -70,6 +73,11 @@ pub(crate) enum StepError {
     Run(#[from] RunError),
     #[error("RUN has nowhere to run")]
     Probe(#[from] sandbox::ProbeError),
+    #[error("{source}")]
+    Remote {
+        source: Box<RemoteError>,
+        span: Span,
+    },
     #[error("there is no build context to copy from")]
     NoContext { span: Span },
     #[error("could not open the directory of an unpacked layer")]
@@ -107,8 +115,16 @@ impl Workshop {
         id: StepId,
         graph: Arc<BuildGraph>,
     ) -> Result<Digest, StepError> {
+        let remote = match &graph.step(id).kind {
+            StepKind::Copy(copy) => self.fingerprints(copy).await?,
+            StepKind::Scratch
+            | StepKind::Base(_)
+            | StepKind::Run(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => Vec::new(),
+        };
         tokio::task::spawn_blocking(move || match &graph.step(id).kind {
-            StepKind::Copy(copy) => self.fingerprint_context(id, copy),
+            StepKind::Copy(copy) => self.fingerprint_context(id, copy, &remote),
             StepKind::Scratch
             | StepKind::Base(_)
             | StepKind::Run(_)
@@ -124,9 +140,18 @@ impl Workshop {
         self.contexts.get(name).ok_or(StepError::NoContext { span })
     }
 
-    /// Finds what a step copies from contexts, and a digest of it all.
-    fn fingerprint_context(&self, id: StepId, copy: &CopyStep) -> Result<Digest, StepError> {
+    /// Finds what a step copies from contexts, and a digest of it all. `remote`: the digests of
+    /// sources from elsewhere.
+    fn fingerprint_context(
+        &self,
+        id: StepId,
+        copy: &CopyStep,
+        remote: &[Option<Digest>],
+    ) -> Result<Digest, StepError> {
         let mut hash = Hasher::default();
+        for digest in remote.iter().flatten() {
+            hash.update(digest.as_str().as_bytes());
+        }
         let mut selections = Vec::new();
         for source in &copy.sources {
             let mut selection = Selection::default();
@@ -243,7 +268,7 @@ impl Workshop {
         copy: &CopyStep,
         selections: &mut [Selection],
         outputs: &HashMap<StepId, StepOutput>,
-    ) -> Result<Vec<Option<(StageFiles, Vec<Option<Dir>>)>>, StepError> {
+    ) -> Result<Vec<Opened>, StepError> {
         let mut stages = Vec::new();
         for (source, selection) in copy.sources.iter().zip(selections) {
             stages.push(match source {
@@ -251,9 +276,16 @@ impl Workshop {
                 | CopySource::Files {
                     from: FileSource::Context(_),
                     ..
-                } => None,
-                CopySource::Url(_) | CopySource::Git(_) => {
-                    unreachable!("lowering makes no such sources yet")
+                } => Opened::AtHand,
+                CopySource::Url(url) => {
+                    let (context, selected) = self.fetch_file(url).await?;
+                    *selection = selected;
+                    Opened::Fetched(context)
+                }
+                CopySource::Git(git) => {
+                    let (context, selected) = self.fetch_commit(git, copy).await?;
+                    *selection = selected;
+                    Opened::Fetched(context)
                 }
                 CopySource::Files {
                     from: FileSource::Step(step),
@@ -270,7 +302,7 @@ impl Workshop {
                     let layers = self
                         .open_layers(stack, &tree, &files, &selection.matches)
                         .await?;
-                    Some((files, layers))
+                    Opened::Stage(files, layers)
                 }
             });
         }
@@ -314,7 +346,7 @@ impl Workshop {
         copy: &CopyStep,
         lower: &Tree,
         selections: &[Selection],
-        stages: Vec<Option<(StageFiles, Vec<Option<Dir>>)>>,
+        stages: Vec<Opened>,
     ) -> Result<Layer, StepError> {
         let owner = copy
             .chown
@@ -344,7 +376,7 @@ impl Workshop {
                     placer.inline(&file.name, &file.content, &destination)?;
                     sources.push(OpenSource::Inline);
                 }
-                (CopySource::Files { .. }, Some((files, layers))) => {
+                (CopySource::Files { .. }, Opened::Stage(files, layers)) => {
                     placer.place(number, matches, &destination)?;
                     sources.push(OpenSource::Stage { files, layers });
                 }
@@ -357,42 +389,75 @@ impl Workshop {
                     _,
                 ) => {
                     let context = self.context(name, *span)?;
+                    let unpack = copy.unpack != Unpack::Nothing;
                     for found in matches {
-                        let unpacked = copy.unpack != Unpack::Nothing
-                            && matches!(found.node.kind, NodeKind::File { .. })
-                            && spools.unpack(
-                                &found.path,
-                                context.open_file(&found.path).map_err(|source| {
-                                    let path = found.path.clone();
-                                    WriteError::Files(files::FilesError::Read { path, source })
-                                })?,
+                        let unpacked = unpack
+                            && self.unpack(
+                                context,
+                                found,
+                                &mut spools,
                                 &destination,
                                 &mut placer,
-                                &self.scratch,
                             )?;
-                        if unpacked {
-                            // Its content was not compared while it was read.
-                            let now = context.lookup(&found.path).map_err(WriteError::from)?;
-                            if now.is_none_or(|now| now.kind != found.node.kind) {
-                                let path = found.path.clone();
-                                return Err(WriteError::Changed { path }.into());
-                            }
-                        } else {
+                        if !unpacked {
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }
                     }
                     sources.push(OpenSource::Context(context));
                 }
-                (CopySource::Files { .. }, None) => {
-                    unreachable!("stages are opened for their sources")
+                (CopySource::Url(_) | CopySource::Git(_), Opened::Fetched(context)) => {
+                    // A commit is a tree, and archives in it stay what they are.
+                    let unpack = copy.unpack == Unpack::All && matches!(source, CopySource::Url(_));
+                    for found in matches {
+                        let unpacked = unpack
+                            && self.unpack(
+                                &context,
+                                found,
+                                &mut spools,
+                                &destination,
+                                &mut placer,
+                            )?;
+                        if !unpacked {
+                            placer.place(number, std::slice::from_ref(found), &destination)?;
+                        }
+                    }
+                    sources.push(OpenSource::Fetched(context));
                 }
-                (CopySource::Url(_) | CopySource::Git(_), _) => {
-                    unreachable!("lowering makes no such sources yet")
+                (CopySource::Files { .. } | CopySource::Url(_) | CopySource::Git(_), _) => {
+                    unreachable!("sources are opened by what they are")
                 }
             }
         }
         let planned = placer.finish()?;
         Ok(write(&self.store, self.layer, planned, &sources, &spools)?)
+    }
+
+    /// Unpacks a file of a context if it is an archive, and says whether it was.
+    fn unpack(
+        &self,
+        context: &Context,
+        found: &Match,
+        spools: &mut Spools,
+        destination: &Destination,
+        placer: &mut Placer<'_>,
+    ) -> Result<bool, StepError> {
+        if !matches!(found.node.kind, NodeKind::File { .. }) {
+            return Ok(false);
+        }
+        let file = context.open_file(&found.path).map_err(|source| {
+            let path = found.path.clone();
+            WriteError::Files(files::FilesError::Read { path, source })
+        })?;
+        if !spools.unpack(&found.path, file, destination, placer, &self.scratch)? {
+            return Ok(false);
+        }
+        // Its content was not compared while it was read.
+        let now = context.lookup(&found.path).map_err(WriteError::from)?;
+        if now.is_none_or(|now| now.kind != found.node.kind) {
+            let path = found.path.clone();
+            return Err(WriteError::Changed { path }.into());
+        }
+        Ok(true)
     }
 
     /// WORKDIR: the directory and those above it, made where they are missing
@@ -476,7 +541,22 @@ fn owner_of(lower: &Tree, owner: &Spanned<Owner>) -> Result<(u32, u32), StepErro
     })
 }
 
-fn unselected(context: &Context, source: SelectError, span: Span, pattern: &str) -> StepError {
+/// A source that a step has opened to copy from it.
+enum Opened {
+    /// It was open already: a context, a text.
+    AtHand,
+    /// A tree, and the directories of those of its layers that hold content we need.
+    Stage(StageFiles, Vec<Option<Dir>>),
+    /// What was fetched for the step.
+    Fetched(Context),
+}
+
+pub(crate) fn unselected(
+    context: &Context,
+    source: SelectError,
+    span: Span,
+    pattern: &str,
+) -> StepError {
     let excluded = context.exclusion(pattern);
     let near = match (&source, &excluded) {
         (SelectError::NotFound { .. }, None) => near(context, pattern),

@@ -98,6 +98,7 @@ impl Bench {
 
     fn ports(&self) -> Ports {
         Ports {
+            post: post(),
             store: store::Store::open(self.store.path()).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
             reporter: Arc::clone(&self.warnings) as _,
@@ -762,4 +763,12 @@ fn an_image_of_the_store_is_pushed_later() {
     let config = ImageName::Digest(report.images[0].config.clone());
     let error = bench.push(config, &destination).unwrap_err();
     assert!(error.to_string().contains("not an image"), "{error}");
+}
+
+/// Nothing in these tests comes from elsewhere.
+fn post() -> engine::Post {
+    engine::Post {
+        http: fetch::HttpClient::new(&fetch::HttpOptions::default()).unwrap(),
+        git: fetch::GitOptions::default(),
+    }
 }

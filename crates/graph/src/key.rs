@@ -424,15 +424,16 @@ impl Describe for CopyStep {
                         parts.text(format!("source.{index}.pivot"), &pivot.to_string());
                     }
                 }
-                // The name of what is copied comes from the address.
+                // The fingerprint is the content.
                 CopySource::Url(UrlSource {
-                    url,
+                    url: _,
+                    file_name,
                     checksum: _,
                     span: _,
-                }) => parts.text(format!("source.{index}.url"), url),
+                }) => parts.text(format!("source.{index}.url"), file_name),
                 // The fingerprint is the commit.
                 CopySource::Git(GitSource {
-                    repository: _,
+                    repository,
                     reference: _,
                     subdirectory,
                     submodules,
@@ -446,6 +447,11 @@ impl Describe for CopyStep {
                         format!("source.{index}.keep-git-dir"),
                         yes_or_no(*keep_git_dir),
                     );
+                    if *keep_git_dir {
+                        // It remembers where it is from.
+                        let repository = dockerfile::remote::without_password(repository);
+                        parts.text(format!("source.{index}.repository"), &repository);
+                    }
                 }
                 CopySource::Inline(InlineFile { name, content }) => {
                     parts.text(format!("source.{index}.name"), name);

@@ -396,8 +396,10 @@ pub enum CopySource {
 /// A file to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlSource {
-    /// `http` or `https`.
+    /// `http` or `https`; may hold a password.
     pub url: String,
+    /// The name that it gets: one component, from the address.
+    pub file_name: String,
     /// What its content must hash to.
     pub checksum: Option<Digest>,
     /// The word in the Dockerfile.
@@ -407,7 +409,7 @@ pub struct UrlSource {
 /// Files of a git repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitSource {
-    /// As git takes it, without fragment and query.
+    /// As git takes it, without fragment and query; may hold a password.
     pub repository: String,
     /// A branch, a tag or a commit; the default branch when absent.
     pub reference: Option<String>,

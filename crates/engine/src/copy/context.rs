@@ -1,5 +1,6 @@
 //! The build context: a directory of this machine, seen through its ignore
-//! file. It is only ever read, and nothing that is ignored is opened.
+//! file. It is only ever read, and nothing that is ignored is opened. What was
+//! fetched for this build is such a directory too, without an ignore file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -20,6 +21,18 @@ pub(crate) struct Context {
     ignore: IgnoreFile,
     ignore_name: String,
     hashes: Mutex<StatCache>,
+    modes: Modes,
+    /// In seconds since 1970.
+    modified: i64,
+}
+
+/// What the permissions of files say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Modes {
+    /// What they are.
+    AsTheyAre,
+    /// Whether a file is a program, and nothing else: all that git knows of a file (C25).
+    ProgramOrNot,
 }
 
 /// Which line of an ignore file keeps a path out.
@@ -53,6 +66,30 @@ impl Context {
             ignore,
             ignore_name,
             hashes: Mutex::new(hashes),
+            modes: Modes::AsTheyAre,
+            // A checkout's times are accidents: what comes from a context has the build's epoch,
+            // which is the latest time that anything in a layer may have.
+            modified: i64::MAX,
+        })
+    }
+
+    /// Opens a directory that this build has filled with what it fetched: nothing is ignored, and
+    /// everything was changed at `modified`.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be opened.
+    pub(crate) fn fetched(
+        path: &Path,
+        modes: Modes,
+        modified: i64,
+        hashes: StatCache,
+    ) -> io::Result<Self> {
+        let nothing = (IgnoreFile::default(), String::new());
+        Ok(Self {
+            modes,
+            modified,
+            ..Self::open(path, nothing.0, nothing.1, hashes)?
         })
     }
 
@@ -147,13 +184,16 @@ impl Context {
             attributes = xattrs(&file).map_err(failed)?;
             attributes.retain(|name, _| &**name == b"security.capability");
         }
-        // A checkout's times are accidents: what comes from a context has the build's epoch,
-        // which is the latest time that anything in a layer may have.
+        let mode = match (self.modes, stat.kind) {
+            (Modes::ProgramOrNot, FileKind::File) if stat.mode & 0o111 == 0 => 0o644,
+            (Modes::ProgramOrNot, FileKind::File | FileKind::Directory) => 0o755,
+            (Modes::ProgramOrNot | Modes::AsTheyAre, _) => stat.mode,
+        };
         let metadata = Metadata {
-            mode: stat.mode,
+            mode,
             uid: 0,
             gid: 0,
-            mtime: i64::MAX,
+            mtime: self.modified,
             xattrs: attributes,
         };
         Ok(Some(Node {
@@ -177,7 +217,7 @@ impl Files for Context {
             source,
         };
         let Some(parent) = path.parent() else {
-            let metadata = Metadata::root_owned(0o755, i64::MAX);
+            let metadata = Metadata::root_owned(0o755, self.modified);
             return Ok(Some(Node {
                 kind: NodeKind::Directory,
                 metadata,

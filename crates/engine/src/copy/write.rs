@@ -21,6 +21,8 @@ use store::dir::Dir;
 pub(crate) enum OpenSource<'a> {
     /// The build context.
     Context(&'a Context),
+    /// What was fetched for the step.
+    Fetched(Context),
     /// A stage: its tree, and the directories of those of its layers that hold
     /// content we need, by position.
     Stage {
@@ -140,10 +142,8 @@ fn open(
         source,
     };
     match source {
-        OpenSource::Context(context) => Ok((
-            context.open_file(path).map_err(failed)?,
-            context.content(path, node)?,
-        )),
+        OpenSource::Context(context) => from_context(context, path, node),
+        OpenSource::Fetched(context) => from_context(context, path, node),
         OpenSource::Stage { files, layers } => {
             let (layer, place) = files.place_of_content(path).ok_or_else(|| {
                 failed(io::Error::other("a hard link in the image leads nowhere"))
@@ -156,6 +156,18 @@ fn open(
         }
         OpenSource::Inline => unreachable!("inline texts are not read from a source"),
     }
+}
+
+fn from_context(
+    context: &Context,
+    path: &EntryPath,
+    node: &Node,
+) -> Result<(File, ContentHash), WriteError> {
+    let file = context.open_file(path).map_err(|source| WriteError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    Ok((file, context.content(path, node)?))
 }
 
 /// What changes in an unpacked layer, which nobody writes to, is damaged.

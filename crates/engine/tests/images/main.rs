@@ -126,6 +126,7 @@ impl Bench {
 
     fn run_with(&self, request: &BuildRequest, store: &Path) -> Result<BuildReport, BuildError> {
         let ports = Ports {
+            post: post(),
             store: store::Store::open(store).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
             reporter: Arc::new(Quiet),
@@ -506,4 +507,12 @@ fn a_rebuilt_stage_with_the_same_output_stops_the_ripple() {
         "{:?}",
         second.steps
     );
+}
+
+/// Nothing in these tests comes from elsewhere.
+fn post() -> engine::Post {
+    engine::Post {
+        http: fetch::HttpClient::new(&fetch::HttpOptions::default()).unwrap(),
+        git: fetch::GitOptions::default(),
+    }
 }

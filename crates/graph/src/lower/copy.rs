@@ -5,6 +5,7 @@ use dockerfile::chown::{Identity, Owner};
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::{AddInstruction, CopyInstruction, Diagnostic, Span, Spanned, expand_heredoc};
 
+use super::remote::RemoteFlags;
 use super::{Line, Lowerer, State, base_name};
 use crate::stage::{FilesOf, Stage, expand_error};
 use crate::{
@@ -21,6 +22,8 @@ struct Flags<'i> {
     parents: bool,
     excludes: &'i [Spanned<String>],
     unpack: Unpack,
+    /// Of ADD.
+    remote: Option<&'i RemoteFlags>,
 }
 
 impl Lowerer<'_> {
@@ -35,20 +38,14 @@ impl Lowerer<'_> {
             chmod,
             link,
             excludes,
-            checksum,
-            keep_git_dir,
+            // Of sources from elsewhere.
+            checksum: _,
+            keep_git_dir: _,
             unpack,
             sources,
             destination,
         } = add;
-        let mut supported = Some(());
-        if let Some(flag) = checksum {
-            supported = self.not_yet(line, flag.span, "ADD --checksum");
-        }
-        if keep_git_dir.is_some() {
-            let span = flag_span(line, "--keep-git-dir");
-            supported = self.not_yet(line, span, "ADD --keep-git-dir");
-        }
+        let remote = self.remote_flags(state, line, add)?;
         let flags = Flags {
             keyword: "ADD",
             chown: chown.as_ref(),
@@ -61,9 +58,9 @@ impl Lowerer<'_> {
                 Some(true) => Unpack::All,
                 Some(false) => Unpack::Nothing,
             },
+            remote: Some(&remote),
         };
         let sources = self.sources(state, line, &flags, None, sources);
-        supported?;
         self.copied(state, line, &flags, sources, destination)
     }
 
@@ -92,6 +89,7 @@ impl Lowerer<'_> {
             parents: *parents,
             excludes,
             unpack: Unpack::Nothing,
+            remote: None,
         };
         let from = line
             .planned
@@ -119,6 +117,7 @@ impl Lowerer<'_> {
             parents,
             excludes,
             unpack,
+            remote: _,
         } = *flags;
         let chown = self.chown(state, line, chown);
         let chmod = self.chmod(state, line, chmod);
@@ -270,13 +269,12 @@ impl Lowerer<'_> {
             match source {
                 dockerfile::CopySource::Path(word) => {
                     let path = self.expand(state, line, word)?;
-                    if is_remote(&path) {
-                        return if flags.keyword == "ADD" {
-                            self.not_yet(line, word.span, "remote sources")
-                        } else {
-                            let message = "COPY takes files, not addresses";
-                            self.error(line, word.span, message, "an address")
-                        };
+                    if let Some((source, path)) =
+                        self.remote_source(line, flags.remote, word, &path)?
+                    {
+                        lowered.push(source);
+                        shown.push(path);
+                        continue;
                     }
                     let (pattern, pivot) = match flags.parents {
                         true => paths::pivoted(&path),
@@ -399,7 +397,7 @@ fn history(
 }
 
 /// The place of a flag that takes no value, in a line without continuations; else the whole line.
-fn flag_span(line: Line<'_>, flag: &str) -> Span {
+pub(super) fn flag_span(line: Line<'_>, flag: &str) -> Span {
     let instruction = &line.planned.instruction;
     let Spanned { value, span } = &instruction.arguments;
     match value.find(flag) {
@@ -407,26 +405,5 @@ fn flag_span(line: Line<'_>, flag: &str) -> Span {
             Span::new(span.start + at, span.start + at + flag.len())
         }
         Some(_) | None => instruction.span,
-    }
-}
-
-/// Addresses that ADD would fetch: `scheme://…`, or `user@host:path` as git understands it.
-fn is_remote(source: &str) -> bool {
-    let scheme = source.split_once("://").map(|(scheme, _)| scheme);
-    if let Some(scheme) = scheme {
-        let known = ["http", "https", "git", "ssh", "ftp", "ftps"];
-        return known.iter().any(|known| known.eq_ignore_ascii_case(scheme));
-    }
-    let word = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    match source.split_once('@') {
-        Some((user, rest)) => rest
-            .split_once(':')
-            .is_some_and(|(host, path)| word(user) && word(host) && !path.is_empty()),
-        None => false,
     }
 }

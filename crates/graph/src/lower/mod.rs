@@ -6,6 +6,7 @@
 
 mod config;
 mod copy;
+mod remote;
 mod render;
 mod run;
 mod workdir;

@@ -1,0 +1,132 @@
+//! What comes from elsewhere, in one build: each address is asked once, what came is kept by its
+//! digest, and what has not changed is not fetched again.
+//!
+//! `fetch` brings the bytes; what is known of an address is a record in the store, and its content
+//! a blob. Commits are not kept: the layer that is made of one is, and its key needs no more than
+//! the commit's id.
+
+mod commit;
+mod file;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use fetch::{Commit, GitError, HttpError};
+use oci::Digest;
+use store::Store;
+use store::scratch::Scratch;
+use tokio::sync::OnceCell;
+
+use crate::ports::Post;
+
+pub(crate) use file::{File, WantedFile};
+
+/// Everything from elsewhere.
+pub(crate) struct Remotes {
+    store: Store,
+    scratch: Arc<Scratch>,
+    post: Post,
+    /// By the address and what its content must be.
+    files: Mutex<HashMap<(String, Option<Digest>), Arc<OnceCell<File>>>>,
+    /// By the repository and the name.
+    commits: Mutex<HashMap<(String, Option<String>), Arc<OnceCell<Commit>>>>,
+}
+
+/// Why something from elsewhere cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoteError {
+    #[error("could not fetch {shown}")]
+    Http { shown: String, source: HttpError },
+    #[error("{shown} is not what it should be: it has the digest {found}")]
+    Checksum {
+        shown: String,
+        expected: Digest,
+        found: String,
+    },
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error("the commit of {shown} is {commit}, which does not begin with `{expected}`")]
+    Commit {
+        shown: String,
+        commit: String,
+        expected: String,
+    },
+    #[error("{shown} has no directory `{directory}`")]
+    Subdirectory { shown: String, directory: String },
+    #[error("could not open what was fetched from {shown}")]
+    Open {
+        shown: String,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Disk(#[from] store::DiskError),
+    #[error(transparent)]
+    Blob(#[from] store::blob::BlobError),
+}
+
+impl RemoteError {
+    /// Whether what was asked for is wrong, rather than that it could not be had just now.
+    pub(crate) fn is_input(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => {
+                matches!(source, HttpError::Status { status, .. } if status.is_client_error())
+            }
+            Self::Checksum { .. } | Self::Commit { .. } | Self::Subdirectory { .. } => true,
+            Self::Git(error) => {
+                matches!(error, GitError::Unknown { .. } | GitError::Empty(_))
+            }
+            Self::Open { .. } | Self::Disk(_) | Self::Blob(_) => false,
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<String> {
+        match self {
+            Self::Checksum { expected, .. } => Some(format!(
+                "{expected} was asked for: either the file has changed, or this is not it"
+            )),
+            Self::Git(GitError::Unknown { reference, .. })
+                if reference.len() >= 7
+                    && reference.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                Some("a commit must be given with all of its digits".to_owned())
+            }
+            Self::Http { source, .. } => match source {
+                HttpError::Downgrade { .. } => Some(
+                    "give the http address itself if that is what you want, or say with \
+                     --checksum what the content must be"
+                        .to_owned(),
+                ),
+                HttpError::Setup { .. }
+                | HttpError::Address(_)
+                | HttpError::Unreachable { .. }
+                | HttpError::Tls { .. }
+                | HttpError::Stalled { .. }
+                | HttpError::Cut { .. }
+                | HttpError::Status { .. }
+                | HttpError::Redirects { .. }
+                | HttpError::Redirect { .. }
+                | HttpError::Large { .. }
+                | HttpError::Sink { .. } => None,
+            },
+            Self::Git(_)
+            | Self::Commit { .. }
+            | Self::Subdirectory { .. }
+            | Self::Open { .. }
+            | Self::Disk(_)
+            | Self::Blob(_) => None,
+        }
+    }
+}
+
+impl Remotes {
+    pub(crate) fn new(store: Store, scratch: Arc<Scratch>, post: Post) -> Self {
+        Self {
+            store,
+            scratch,
+            post,
+            files: Mutex::default(),
+            commits: Mutex::default(),
+        }
+    }
+}
