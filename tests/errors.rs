@@ -93,6 +93,11 @@ fn copy(from: &Path, to: &Path, registry: &str) {
     for item in fs::read_dir(from).expect("a context") {
         let item = item.expect("an entry");
         let target = to.join(item.file_name());
+        if item.path().is_symlink() {
+            let link = fs::read_link(item.path()).expect("a link");
+            std::os::unix::fs::symlink(link, &target).expect("a link");
+            continue;
+        }
         if item.path().is_dir() {
             fs::create_dir(&target).expect("a directory");
             copy(&item.path(), &target, registry);

@@ -132,6 +132,9 @@ pub(crate) fn failed_step(
                 (SelectError::NotFound { pattern }, None) => {
                     not_found(pattern, written, from_context, &near)
                 }
+                (SelectError::ThroughLink { .. }, None) => {
+                    Some("name the directory that it leads to".to_owned())
+                }
                 (SelectError::Pattern { .. } | SelectError::Files(_), None) => None,
             };
         }

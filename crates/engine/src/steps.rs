@@ -57,6 +57,9 @@ pub(crate) struct Workshop {
 pub(crate) enum StepError {
     #[error("{}", .0.source)]
     Select(Box<Unselected>),
+    /// What is wrong with one word of the instruction.
+    #[error("{error}")]
+    At { error: Box<StepError>, span: Span },
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error(transparent)]
@@ -105,6 +108,16 @@ pub(crate) struct Unselected {
     pub excluded: Option<Exclusion>,
     /// What else is in its directory.
     pub near: Vec<String>,
+}
+
+impl StepError {
+    /// Points an error at a word.
+    fn at<E: Into<Self>>(span: Span) -> impl Fn(E) -> Self {
+        move |error| Self::At {
+            error: Box::new(error.into()),
+            span,
+        }
+    }
 }
 
 impl Workshop {
@@ -574,7 +587,9 @@ pub(crate) fn unselected(
 fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -> StepError {
     let near = match &source {
         SelectError::NotFound { .. } => near(files, pattern),
-        SelectError::Pattern { .. } | SelectError::Files(_) => Vec::new(),
+        SelectError::ThroughLink { .. } | SelectError::Pattern { .. } | SelectError::Files(_) => {
+            Vec::new()
+        }
     };
     StepError::Select(Box::new(Unselected {
         source,

@@ -52,6 +52,15 @@ pub(crate) enum SelectError {
         /// As written, expanded.
         pattern: String,
     },
+    /// A path under `--parents` whose directories cannot be kept, because one of them is a link
+    /// (spec row C28).
+    #[error("`{pattern}` goes through the symbolic link `{link}`, which --parents does not follow")]
+    ThroughLink {
+        /// As written, expanded.
+        pattern: String,
+        /// The link, relative to the pivot.
+        link: String,
+    },
     /// A pattern that is none.
     #[error("`{pattern}` is not a valid pattern: {reason}")]
     Pattern {
@@ -164,6 +173,12 @@ impl Selector {
         }
         if is_literal && matches.is_empty() {
             let path = EntryPath::parse(pattern.as_bytes()).map_err(FilesError::from)?;
+            if let Some(link) = link_among(source, &before, &kept)? {
+                return Err(SelectError::ThroughLink {
+                    pattern: pattern.to_owned(),
+                    link,
+                });
+            }
             // What is there and left out by `--exclude` was found.
             if self.excludes.is_empty() || files::follow(source, &path)?.is_none() {
                 return Err(not_found(pattern));
@@ -238,6 +253,29 @@ impl Selector {
         }
         Ok(())
     }
+}
+
+/// The first of the directories of a path that is a link.
+fn link_among(
+    source: &dyn Files,
+    before: &[Component],
+    kept: &[Component],
+) -> Result<Option<String>, SelectError> {
+    let Some(Place { path: base, .. }) = places(source, before)?.pop() else {
+        return Ok(None);
+    };
+    for count in 1..kept.len() {
+        let Some(link) = literal(&kept[..count]) else {
+            break;
+        };
+        let path = base.join(link.as_bytes()).map_err(FilesError::from)?;
+        match source.lookup(&path)?.map(|node| node.kind) {
+            Some(NodeKind::Directory) => {}
+            Some(NodeKind::Symlink(_)) => return Ok(Some(link)),
+            _ => break,
+        }
+    }
+    Ok(None)
 }
 
 fn not_found(pattern: &str) -> SelectError {

@@ -9,6 +9,7 @@ use crate::Bench;
 
 const NEW: &str = "d0755 0:0 0 n";
 
+/// Rows: C31, L15
 #[test]
 fn names_are_bytes() {
     let bench = Bench::new();
@@ -31,6 +32,7 @@ fn names_are_bytes() {
     );
 }
 
+/// Rows: C5, C20
 #[test]
 fn special_modes_are_kept() {
     let bench = Bench::new();
@@ -61,6 +63,7 @@ fn special_modes_are_kept() {
     );
 }
 
+/// Rows: C4, C6, L15
 #[test]
 fn trees_may_be_deep_and_empty() {
     let bench = Bench::new();
@@ -76,6 +79,7 @@ fn trees_may_be_deep_and_empty() {
     bench.check("COPY hollow /a/b", &["d0755 0:0 0 a", "d0755 0:0 0 a/b"]);
 }
 
+/// Rows: C12, C13
 #[test]
 fn sources_may_be_links() {
     let bench = Bench::new();
@@ -100,6 +104,7 @@ fn sources_may_be_links() {
     bench.check_error("COPY out /n/", "was not found");
 }
 
+/// Rows: C6, H8
 #[test]
 fn sources_of_several_kinds_come_together() {
     let bench = Bench::new();
@@ -111,6 +116,7 @@ fn sources_of_several_kinds_come_together() {
     bench.check("COPY none* a /n/", &[NEW, "-0644 0:0 1 n/a"]);
 }
 
+/// Rows: C8
 #[test]
 fn several_sources_go_to_what_is_a_directory() {
     let bench = Bench::new();
@@ -135,6 +141,7 @@ fn several_sources_go_to_what_is_a_directory() {
     );
 }
 
+/// Rows: C17, L8
 #[test]
 fn files_with_several_names_stay_one_within_a_source() {
     let bench = Bench::new();
@@ -161,6 +168,7 @@ fn files_with_several_names_stay_one_within_a_source() {
     bench.check("COPY d f /n/", &[NEW, "-0644 0:0 5 n/a", "-0644 0:0 1 n/b"]);
 }
 
+/// Rows: C6, C9, C14, L5
 #[test]
 fn directories_meet_what_is_there() {
     let bench = Bench::new();
@@ -191,6 +199,7 @@ fn directories_meet_what_is_there() {
     );
 }
 
+/// Rows: C18
 #[test]
 fn sockets_are_passed_over_unless_named() {
     let bench = Bench::new();
@@ -201,6 +210,7 @@ fn sockets_are_passed_over_unless_named() {
     bench.check_error("COPY dir/socket /n", "is a socket, which no layer can hold");
 }
 
+/// Rows: L3
 #[test]
 fn marks_of_deletion_cannot_be_copied() {
     let bench = Bench::new();
@@ -208,6 +218,7 @@ fn marks_of_deletion_cannot_be_copied() {
     bench.check_error("COPY dir /n", ".wh.x");
 }
 
+/// Rows: C2, C3
 #[test]
 fn owners_are_looked_up_in_what_lower_layers_say() {
     let bench = Bench::new();
@@ -221,6 +232,7 @@ fn owners_are_looked_up_in_what_lower_layers_say() {
     );
 }
 
+/// Rows: R3
 #[test]
 fn working_directories_belong_to_the_user() {
     let bench = Bench::new();
@@ -259,6 +271,7 @@ fn check_ignored(ignore: &str, expected: &[&str]) {
     assert_eq!(names, expected, "{ignore}");
 }
 
+/// Rows: D3, D4, D5, D10
 #[test]
 fn what_is_included_again_has_its_parents() {
     check_ignored(

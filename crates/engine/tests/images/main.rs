@@ -10,6 +10,7 @@ mod cache;
 mod corners;
 mod documents;
 mod flags;
+mod large;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -169,11 +170,14 @@ impl Bench {
 fn explain(error: &BuildError) -> String {
     match error {
         BuildError::Step(step) => {
-            format!(
-                "{} ({})",
-                step.message,
-                step.hint.as_deref().unwrap_or_default()
-            )
+            let mut text = step.message.clone();
+            let mut source = step.source.as_deref().map(|cause| cause as &dyn Error);
+            while let Some(cause) = source {
+                text.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            let hint = step.hint.as_deref().unwrap_or_default();
+            format!("{text} ({hint})")
         }
         BuildError::Dockerfile { diagnostics, .. } => diagnostics
             .iter()
@@ -182,7 +186,7 @@ fn explain(error: &BuildError) -> String {
             .join("; "),
         other => {
             let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
+            let mut source = other.source();
             while let Some(cause) = source {
                 text.push_str(&format!(": {cause}"));
                 source = cause.source();
@@ -192,6 +196,7 @@ fn explain(error: &BuildError) -> String {
     }
 }
 
+/// Rows: C6, C7, C10, C11, C12, C13, C15, C16
 #[test]
 fn files_and_directories_go_where_docker_puts_them() {
     let bench = Bench::new();
@@ -242,6 +247,7 @@ fn files_and_directories_go_where_docker_puts_them() {
     bench.check("COPY a.txt /", &["-0644 0:0 1 a.txt"]);
 }
 
+/// Rows: C12, C14
 #[test]
 fn destinations_are_followed_inside_the_image() {
     let bench = Bench::new();
@@ -264,6 +270,7 @@ fn destinations_are_followed_inside_the_image() {
     );
 }
 
+/// Rows: C1, C2, C4, C5
 #[test]
 fn owners_and_modes() {
     let bench = Bench::new();
@@ -298,6 +305,7 @@ fn owners_and_modes() {
     );
 }
 
+/// Rows: H8, H9, H10
 #[test]
 fn heredocs_are_files() {
     let bench = Bench::new();
@@ -307,6 +315,7 @@ fn heredocs_are_files() {
     );
 }
 
+/// Rows: C8, C9, C11, C30
 #[test]
 fn mistakes_say_what_to_do() {
     let bench = Bench::new();
@@ -334,6 +343,7 @@ fn mistakes_say_what_to_do() {
     bench.check_error("RUN --mount=type=cache,target=/x true", "not support");
 }
 
+/// Rows: D3, D4, D10
 #[test]
 fn ignored_files_are_not_there() {
     let bench = Bench::new();
@@ -355,6 +365,7 @@ fn ignored_files_are_not_there() {
     );
 }
 
+/// Rows: C17
 #[test]
 fn hard_links_stay_links() {
     let bench = Bench::new();
@@ -370,6 +381,7 @@ fn hard_links_stay_links() {
     );
 }
 
+/// Rows: C1, F13, D9
 #[test]
 fn stages_and_images_are_sources() {
     let bench = Bench::new();
@@ -383,6 +395,7 @@ fn stages_and_images_are_sources() {
     assert_eq!(image.layers.len(), 2);
 }
 
+/// Rows: C17, C22
 #[test]
 fn archives_are_unpacked_by_add_alone() {
     let bench = Bench::new();
@@ -420,6 +433,7 @@ fn entry(path: &str, kind: u8, content: &str, link: &str) -> testkit::tar::Entry
     }
 }
 
+/// Rows: C21, L13
 #[test]
 fn the_same_input_gives_the_same_digest_anywhere() {
     let dockerfile = "FROM BASE\nWORKDIR /w\nCOPY . .\nENV A=b\nCMD [\"x\"]\n";
@@ -437,6 +451,7 @@ fn the_same_input_gives_the_same_digest_anywhere() {
     assert_eq!(one, two);
 }
 
+/// Rows: I17
 #[test]
 fn nothing_is_done_twice() {
     let bench = Bench::new();
