@@ -84,6 +84,12 @@ pub(crate) fn failed_step(
     graph: &graph::BuildGraph,
     text: &Text,
 ) -> FailedStep {
+    if let StepError::At { error, span } = error {
+        return FailedStep {
+            span: Some(span),
+            ..failed_step(*error, id, graph, text)
+        };
+    }
     let step = graph.step(id);
     let mut failed = FailedStep {
         name: text.name.clone(),

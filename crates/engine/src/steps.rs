@@ -181,7 +181,7 @@ impl Workshop {
                     .map_err(|source| unselected(context, source, *span, pattern))?;
                 let fingerprint = selection
                     .fingerprint(context)
-                    .map_err(|error| StepError::Write(error.into()))?;
+                    .map_err(|error| StepError::at(*span)(WriteError::from(error)))?;
                 hash.update(fingerprint.as_str().as_bytes());
             }
             selections.push(selection);
@@ -219,7 +219,7 @@ impl Workshop {
                     .map_err(|error| unfound(error, *span, &source, pattern))?;
                 let fingerprint = Selection { matches }
                     .fingerprint(&source)
-                    .map_err(|error| StepError::Write(error.into()))?;
+                    .map_err(|error| StepError::at(*span)(WriteError::from(error)))?;
                 hash.update(fingerprint.as_str().as_bytes());
             }
         }
@@ -402,34 +402,28 @@ impl Workshop {
                     _,
                 ) => {
                     let context = self.context(name, *span)?;
-                    let unpack = copy.unpack != Unpack::Nothing;
                     for found in matches {
-                        let unpacked = unpack
-                            && self.unpack(
-                                context,
-                                found,
-                                &mut spools,
-                                &destination,
-                                &mut placer,
-                            )?;
+                        let unpacked = copy.unpack != Unpack::Nothing
+                            && self
+                                .unpack(context, found, &mut spools, &destination, &mut placer)
+                                .map_err(StepError::at(*span))?;
                         if !unpacked {
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }
                     }
                     sources.push(OpenSource::Context(context));
                 }
-                (CopySource::Url(_) | CopySource::Git(_), Opened::Fetched(context)) => {
-                    // A commit is a tree, and archives in it stay what they are.
-                    let unpack = copy.unpack == Unpack::All && matches!(source, CopySource::Url(_));
+                // A commit is a tree, and archives in it stay what they are.
+                (CopySource::Git(_), Opened::Fetched(context)) => {
+                    placer.place(number, matches, &destination)?;
+                    sources.push(OpenSource::Fetched(context));
+                }
+                (CopySource::Url(url), Opened::Fetched(context)) => {
                     for found in matches {
-                        let unpacked = unpack
-                            && self.unpack(
-                                &context,
-                                found,
-                                &mut spools,
-                                &destination,
-                                &mut placer,
-                            )?;
+                        let unpacked = copy.unpack == Unpack::All
+                            && self
+                                .unpack(&context, found, &mut spools, &destination, &mut placer)
+                                .map_err(StepError::at(url.span))?;
                         if !unpacked {
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }

@@ -349,7 +349,7 @@ fn holes_in_archives_are_filled() {
 #[test]
 fn bombs_and_damage_in_archives_are_refused() {
     let bomb = include_bytes!("fixtures/bomb.zstd.bin");
-    check_bytes("t", bomb, Err("the archive is refused"));
+    check_bytes("t", bomb, Err("decompress to more than 1100 times"));
     let whole = testkit::tar::write(&[
         entry("a", b'0', "A", ""),
         entry("b", b'0', &"B".repeat(4096), ""),

@@ -12,6 +12,7 @@ mod documents;
 mod flags;
 mod large;
 
+use std::error::Error;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
