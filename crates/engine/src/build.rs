@@ -5,11 +5,12 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use graph::{BuildGraph, ContextName, Solver, SolverOptions, StepKind};
+use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
 use oci::{Digest, Repository};
 use store::layer::LayerOptions;
 
 use crate::assemble::{assemble, rfc3339};
+use crate::copy::context::Context;
 use crate::drive::{Drive, DriveError};
 use crate::error::BuildError;
 use crate::event::Event;
@@ -19,14 +20,14 @@ use crate::export::{self, Exported};
 use crate::image_set::ImageSet;
 use crate::layers::Layers;
 use crate::output::StepOutput;
+use crate::place::Places;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::provenance;
-use crate::remote::Remotes;
 use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output, Shape};
 use crate::review::{Review, Stages};
-use crate::source::{Text, open_context, read_dockerfile};
+use crate::source::{Text, open_context, open_place, read_dockerfile};
 use crate::steps::Workshop;
 
 /// The format of what the cache holds: a number that goes up whenever equal
@@ -42,11 +43,17 @@ const CACHE_FORMAT: u32 = 2;
 pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport, BuildError> {
     let began = Instant::now();
     export::check(request, ports)?;
-    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+    let places = Places::new(request, ports)?;
+    let main = places.bring(&request.context, ports).await?;
+    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     let review = Review::begin(&text, &request.graph, ports)?;
     let graph = plan(&text, &review, Stages::OfTarget, request, ports).await?;
     let steps = graph.distinct_steps();
-    let mut build = Build::open(request, ports, &text, graph)?;
+    let mut contexts = BTreeMap::new();
+    let main = open_context(&main, &text, &ports.store)?;
+    contexts.extend(main.map(|context| (ContextName::Main, context)));
+    contexts.extend(named_contexts(&graph, &places, request, ports).await?);
+    let mut build = Build::open(request, ports, graph, &places, contexts)?;
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
@@ -69,13 +76,13 @@ impl Build {
     fn open(
         request: &BuildRequest,
         ports: &Ports,
-        text: &Text,
         graph: BuildGraph,
+        places: &Places,
+        contexts: BTreeMap<ContextName, Context>,
     ) -> Result<Self, BuildError> {
         let graph = Arc::new(graph);
         let origins = origins(&graph);
-        let scratch = ports.store.scratch().map_err(disk)?;
-        let scratch = Arc::new(scratch);
+        let scratch = Arc::clone(&places.scratch);
         let layers = Layers::new(
             ports.store.clone(),
             ports.client.clone(),
@@ -86,13 +93,6 @@ impl Build {
                 .map(|(digest, repository)| (digest.clone(), repository.clone()))
                 .collect(),
         );
-        let remotes = Remotes::new(
-            ports.store.clone(),
-            Arc::clone(&scratch),
-            ports.post.clone(),
-        );
-        let main = open_context(&request.context, text, &ports.store)?;
-        let contexts = main.map(|context| (ContextName::Main, context));
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
         let cancel = sandbox::CancelToken::new()
             .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
@@ -105,8 +105,8 @@ impl Build {
             store: ports.store.clone(),
             scratch,
             layers,
-            remotes: Arc::new(remotes),
-            contexts: contexts.into_iter().collect(),
+            remotes: Arc::clone(&places.remotes),
+            contexts,
             reporter: Arc::clone(&ports.reporter),
             cancel,
             sandbox: request.sandbox,
@@ -211,6 +211,36 @@ impl Build {
             .flush()
             .map_err(|source| BuildError::failed("could not make the store durable", source))
     }
+}
+
+/// Opens the named contexts that some step takes files from.
+async fn named_contexts(
+    graph: &BuildGraph,
+    places: &Places,
+    request: &BuildRequest,
+    ports: &Ports,
+) -> Result<BTreeMap<ContextName, Context>, BuildError> {
+    let mut contexts = BTreeMap::new();
+    for (name, source) in &request.named_contexts {
+        let context = ContextName::Named(name.clone());
+        let is_needed = |step: &graph::Step| {
+            let mut sources = step.file_sources();
+            sources.any(|(from, _)| *from == FileSource::Context(context.clone()))
+        };
+        if !graph.steps().iter().any(is_needed) {
+            continue;
+        }
+        let place = places.bring(source, ports).await?;
+        match open_place(&place, None, &ports.store)? {
+            Some(opened) => contexts.insert(context, opened),
+            None => {
+                return Err(BuildError::input(format!(
+                    "the context `{name}` holds no files: it is neither a directory nor an archive"
+                )));
+            }
+        };
+    }
+    Ok(contexts)
 }
 
 /// Everything outside a step that decides its layer's bytes.

@@ -3,6 +3,7 @@
 use dockerfile::Diagnostic;
 
 use crate::error::BuildError;
+use crate::place::Places;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::request::BuildRequest;
@@ -26,10 +27,12 @@ pub struct CheckReport {
 ///
 /// Whatever keeps the file from being built before its first step.
 pub async fn check(request: &BuildRequest, ports: &Ports) -> Result<CheckReport, BuildError> {
-    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+    let places = Places::new(request, ports)?;
+    let main = places.bring(&request.context, ports).await?;
+    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     let review = Review::begin(&text, &request.graph, ports)?;
     let graph = plan(&text, &review, Stages::All, request, ports).await?;
-    if let Some(context) = open_context(&request.context, &text, &ports.store)? {
+    if let Some(context) = open_context(&main, &text, &ports.store)? {
         review.ignored(&graph, context.ignore());
     }
     Ok(CheckReport {

@@ -213,7 +213,7 @@ fn add_or_number(error: &UserError) -> Option<String> {
 }
 
 /// The cause of an error whose own text is shown already.
-fn source_of(
+pub(crate) fn source_of(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> Option<Box<dyn std::error::Error + Send + Sync>> {
     let mut causes = Vec::new();

@@ -74,9 +74,9 @@ impl Workshop {
         git: &GitSource,
         copy: &CopyStep,
     ) -> Result<(Context, Selection), StepError> {
-        let checked_out = self.remotes.check_out(git).await;
-        let checked_out = checked_out.map_err(|error| failed(error, git.span))?;
-        let context = self.open_fetched(&checked_out.directory, Modes::ProgramOrNot, i64::MAX)?;
+        let directory = self.remotes.check_out(git).await;
+        let directory = directory.map_err(|error| failed(error, git.span))?;
+        let context = self.open_fetched(&directory, Modes::ProgramOrNot, i64::MAX)?;
         let selector = Selector::of(copy);
         let selected = tokio::task::spawn_blocking(move || {
             let selected = selector.and_then(|selector| selector.select(&context, "", 0));

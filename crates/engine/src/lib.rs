@@ -21,6 +21,7 @@ mod interrupt;
 mod layers;
 mod output;
 mod pin;
+mod place;
 mod plan;
 mod ports;
 mod provenance;

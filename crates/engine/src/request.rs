@@ -1,7 +1,9 @@
 //! What is asked of a build, with every default applied.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dockerfile::remote::{GitAddress, HttpAddress};
 use oci::{Compression, Platform, Reference};
 
 use crate::annotations::Annotations;
@@ -13,6 +15,9 @@ pub struct BuildRequest {
     pub dockerfile: DockerfileSource,
     /// Where COPY and ADD take files from.
     pub context: ContextSource,
+    /// The files of contexts that have a name, by that name. Those that no step needs are not
+    /// looked at.
+    pub named_contexts: BTreeMap<String, ContextSource>,
     /// What the graph needs to know: target, arguments, platform, labels,
     /// network.
     pub graph: graph::Request,
@@ -67,6 +72,10 @@ pub enum DockerfileSource {
     Default,
     /// A file.
     Path(PathBuf),
+    /// A file of the context, which is not a directory of the user's.
+    InContext(String),
+    /// Behind an address.
+    Http(HttpAddress),
     /// A text that was read elsewhere, such as stdin.
     Text {
         /// How messages call it.
@@ -81,6 +90,14 @@ pub enum DockerfileSource {
 pub enum ContextSource {
     /// A directory of this machine. Only ever read.
     Directory(PathBuf),
+    /// A tar archive in a file, in any of the wrappings that ADD knows.
+    Archive(PathBuf),
+    /// Whatever comes from stdin: an archive, or a Dockerfile alone.
+    Stdin,
+    /// A file behind an address: an archive, or a Dockerfile alone.
+    Http(HttpAddress),
+    /// A commit, or a directory of one.
+    Git(GitAddress),
     /// Nothing: a Dockerfile alone.
     Empty,
 }

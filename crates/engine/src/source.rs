@@ -2,15 +2,19 @@
 //! ignore file that belongs to it.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use dockerfile::ignore::IgnoreFile;
 use store::Store;
+use store::layer::EntryPath;
 
 use crate::copy::context::Context;
+use crate::copy::files;
 use crate::error::BuildError;
-use crate::request::{ContextSource, DockerfileSource};
+use crate::place::{Place, Places};
+use crate::ports::Ports;
+use crate::request::DockerfileSource;
 
 /// A Dockerfile and how messages call it.
 pub(crate) struct Text {
@@ -23,48 +27,126 @@ pub(crate) struct Text {
 /// The largest ignore file that is read, in bytes.
 const IGNORE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// Reads the Dockerfile.
-pub(crate) fn read_dockerfile(
+/// Reads the Dockerfile. `main` is the context that it belongs to.
+pub(crate) async fn read_dockerfile(
     source: &DockerfileSource,
-    context: &ContextSource,
+    main: &Place,
+    places: &Places,
+    ports: &Ports,
 ) -> Result<Text, BuildError> {
     let (name, bytes, path) = match source {
         DockerfileSource::Text { name, text } => (name.clone(), text.clone(), None),
+        DockerfileSource::Http(address) => (
+            address.shown(),
+            places.dockerfile(address, ports).await?,
+            None,
+        ),
         DockerfileSource::Path(path) => {
             let (bytes, path) = read(path).map_err(|source| unreadable(path, source))?;
             (path.display().to_string(), bytes, Some(path))
         }
-        DockerfileSource::Default => {
-            let ContextSource::Directory(directory) = context else {
+        DockerfileSource::InContext(path) => match main {
+            Place::Fetched { .. } => {
+                let bytes = read_fetched(main, path, ports)?;
+                let bytes = bytes.ok_or_else(|| BuildError::Input {
+                    message: format!("there is no Dockerfile {path} in {}", shown(main)),
+                    hint: Some("--file is relative to the context when that is fetched".into()),
+                    source: None,
+                })?;
+                (path.clone(), bytes, None)
+            }
+            Place::Nothing | Place::Directory(_) | Place::Text { .. } => {
+                return Err(BuildError::Input {
+                    message: format!("there is no Dockerfile {path} in {}", shown(main)),
+                    hint: Some("the context is a text, which is the Dockerfile itself".into()),
+                    source: None,
+                });
+            }
+        },
+        DockerfileSource::Default => match main {
+            Place::Nothing => {
                 return Err(BuildError::input(
                     "there is no Dockerfile: name one with --file",
                 ));
-            };
-            let path = directory.join("Dockerfile");
-            let found = match read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    read(&directory.join("dockerfile"))
+            }
+            Place::Text { shown, bytes } => (shown.clone(), bytes.clone(), None),
+            Place::Fetched { shown, .. } => {
+                let mut found = None;
+                for name in ["Dockerfile", "dockerfile"] {
+                    found = read_fetched(main, name, ports)?.map(|bytes| (name, bytes));
+                    if found.is_some() {
+                        break;
+                    }
                 }
-                other => other,
-            };
-            let (bytes, path) = found.map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound => BuildError::Input {
-                    message: format!("there is no Dockerfile in {}", directory.display()),
-                    hint: Some("name it with --file, or build in the directory that has it".into()),
+                let (name, bytes) = found.ok_or_else(|| BuildError::Input {
+                    message: format!("there is no Dockerfile in {shown}"),
+                    hint: Some("name it with --file, relative to the context".into()),
                     source: None,
-                },
-                _ => unreadable(&path, source),
-            })?;
-            let name = path
-                .strip_prefix(directory)
-                .unwrap_or(&path)
-                .display()
-                .to_string();
-            (name, bytes, Some(path))
-        }
+                })?;
+                (name.to_owned(), bytes, None)
+            }
+            Place::Directory(directory) => {
+                let path = directory.join("Dockerfile");
+                let found = match read(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        read(&directory.join("dockerfile"))
+                    }
+                    other => other,
+                };
+                let (bytes, path) = found.map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound => BuildError::Input {
+                        message: format!("there is no Dockerfile in {}", directory.display()),
+                        hint: Some(
+                            "name it with --file, or build in the directory that has it".into(),
+                        ),
+                        source: None,
+                    },
+                    _ => unreadable(&path, source),
+                })?;
+                let name = path
+                    .strip_prefix(directory)
+                    .unwrap_or(&path)
+                    .display()
+                    .to_string();
+                (name, bytes, Some(path))
+            }
+        },
     };
     let text = as_text(&name, bytes)?;
     Ok(Text { name, text, path })
+}
+
+fn shown(place: &Place) -> String {
+    match place {
+        Place::Nothing => "the empty context".to_owned(),
+        Place::Directory(directory) => directory.display().to_string(),
+        Place::Fetched { shown, .. } | Place::Text { shown, .. } => shown.clone(),
+    }
+}
+
+/// A file of a fetched context: links in it are followed, and never lead out of it (F04).
+fn read_fetched(place: &Place, path: &str, ports: &Ports) -> Result<Option<Vec<u8>>, BuildError> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Input {
+        message: format!("could not read {path} of {}", shown(place)),
+        hint: None,
+        source: Some(source),
+    };
+    let Some(context) = open_place(place, None, &ports.store)? else {
+        return Ok(None);
+    };
+    let path = EntryPath::parse(path.as_bytes()).map_err(|error| failed(error.into()))?;
+    let found = files::follow(&context, &path).map_err(|error| failed(error.into()))?;
+    let Some((real, _)) = found else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    let file = context.open_file(&real);
+    let read = file.and_then(|file| {
+        file.take(dockerfile::TEXT_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)
+    });
+    read.map_err(|error| failed(error.into()))?;
+    Ok(Some(bytes))
 }
 
 /// What is no text is said to be none, instead of word by word why its bytes are no instructions.
@@ -94,8 +176,6 @@ fn as_text(name: &str, bytes: Vec<u8>) -> Result<String, BuildError> {
 }
 
 fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
-    use std::io::Read as _;
-
     let file = fs::File::open(path)?;
     if !file.metadata()?.is_file() {
         let what = match file.metadata()?.is_dir() {
@@ -122,21 +202,52 @@ fn unreadable(path: &Path, source: io::Error) -> BuildError {
 /// Opens the context. The ignore file beside the Dockerfile, with its name, wins
 /// over the one in the context (spec row D1).
 pub(crate) fn open_context(
-    source: &ContextSource,
+    main: &Place,
     dockerfile: &Text,
     store: &Store,
 ) -> Result<Option<Context>, BuildError> {
-    let directory = match source {
-        ContextSource::Empty => return Ok(None),
-        ContextSource::Directory(directory) => directory,
-    };
     let beside = dockerfile.path.as_ref().map(|path| {
         let mut name = path.clone().into_os_string();
         name.push(".dockerignore");
         PathBuf::from(name)
     });
-    let mut ignore = IgnoreFile::default();
-    let mut ignore_name = String::new();
+    open_place(main, beside, store)
+}
+
+/// Opens a context with the ignore file that it has itself, unless `beside` is there.
+pub(crate) fn open_place(
+    place: &Place,
+    beside: Option<PathBuf>,
+    store: &Store,
+) -> Result<Option<Context>, BuildError> {
+    let (directory, opened) = match place {
+        Place::Nothing | Place::Text { .. } => return Ok(None),
+        Place::Directory(directory) => {
+            let (ignore, name) = read_ignore_file(directory, beside)?;
+            let hashes = store.stat_cache(directory);
+            (directory, Context::open(directory, ignore, name, hashes))
+        }
+        Place::Fetched {
+            directory, modes, ..
+        } => {
+            // Of no use to the next build, which has a directory of its own: never saved.
+            let hashes = store.stat_cache(directory);
+            let opened = Context::fetched(directory, *modes, i64::MAX, hashes);
+            (directory, opened)
+        }
+    };
+    let context = opened.map_err(|source| BuildError::Input {
+        message: format!("could not open the build context {}", directory.display()),
+        hint: None,
+        source: Some(source.into()),
+    })?;
+    Ok(Some(context))
+}
+
+fn read_ignore_file(
+    directory: &Path,
+    beside: Option<PathBuf>,
+) -> Result<(IgnoreFile, String), BuildError> {
     for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
         let text = match fs::metadata(&path) {
             Ok(metadata) if metadata.len() > IGNORE_BYTES_MAX => {
@@ -151,17 +262,17 @@ pub(crate) fn open_context(
         match text {
             Ok(text) => {
                 let text = String::from_utf8_lossy(&text);
-                ignore_name = path
+                let name = path
                     .strip_prefix(directory)
                     .unwrap_or(&path)
                     .display()
                     .to_string();
-                ignore = IgnoreFile::parse(&text).map_err(|error| BuildError::Input {
-                    message: format!("{ignore_name} cannot be used"),
+                let ignore = IgnoreFile::parse(&text).map_err(|error| BuildError::Input {
+                    message: format!("{name} cannot be used"),
                     hint: None,
                     source: Some(error.into()),
                 })?;
-                break;
+                return Ok((ignore, name));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -173,13 +284,5 @@ pub(crate) fn open_context(
             }
         }
     }
-    let hashes = store.stat_cache(directory);
-    let context = Context::open(directory, ignore, ignore_name, hashes).map_err(|source| {
-        BuildError::Input {
-            message: format!("could not open the build context {}", directory.display()),
-            hint: None,
-            source: Some(source.into()),
-        }
-    })?;
-    Ok(Some(context))
+    Ok((IgnoreFile::default(), String::new()))
 }

@@ -14,6 +14,9 @@ use crate::process::{self, ProcessError};
 /// The most of what git says that an error repeats, in characters.
 const SAID_CHARS_MAX: usize = 600;
 
+/// The last lines of what git says that an error repeats.
+const SAID_LINES_MAX: usize = 3;
+
 /// Runs git.
 #[derive(Clone, Debug)]
 pub struct Git {
@@ -441,14 +444,18 @@ fn is_id(text: &str) -> bool {
 /// The end of what git said, without its own decoration and without a password.
 fn said(stderr: &[u8], repository: &GitRepository) -> String {
     let text = String::from_utf8_lossy(stderr).replace(&repository.url, &repository.shown);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(|line| line.trim())
-        .map(|line| line.strip_prefix("fatal: ").unwrap_or(line))
-        .filter(|line| !line.is_empty())
-        .collect();
-    let start = lines.len().saturating_sub(3);
-    let clean: String = lines[start..]
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    // What every failure of a connection ends with says nothing about this one.
+    let usual = "Could not read from remote repository.";
+    let mut marked: Vec<&str> = Vec::new();
+    for line in &lines {
+        let said = ["fatal: ", "error: ", "remote: ", "ssh: "];
+        let mut said = said.iter().filter_map(|mark| line.strip_prefix(mark));
+        marked.extend(said.next().filter(|said| *said != usual));
+    }
+    let shown = if marked.is_empty() { lines } else { marked };
+    let start = shown.len().saturating_sub(SAID_LINES_MAX);
+    let clean: String = shown[start..]
         .join("; ")
         .chars()
         .filter(|character| !character.is_control())

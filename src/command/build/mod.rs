@@ -8,6 +8,7 @@ mod source;
 mod unsupported;
 pub(crate) mod values;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,8 @@ const THREADS_MAX: usize = 256;
 /// image stays in the store, from where `kiln push` can send it.
 #[derive(Args, Debug)]
 pub(crate) struct BuildArguments {
-    /// Directory that COPY and ADD take files from
+    /// What COPY and ADD take files from: a directory, a tar archive, the address of an archive or
+    /// of a git repository; `-` is an archive or a Dockerfile on stdin
     #[arg(default_value = ".", value_name = "CONTEXT")]
     context: OsString,
 
@@ -277,9 +279,11 @@ impl BuildArguments {
             annotations.extend(annotation::flag(annotation)?);
         }
         annotation::check(&annotations, &platforms.shape(), &graph.platform)?;
+        let context = source::context(&self.context)?;
         let request = BuildRequest {
-            dockerfile: source::dockerfile(self.file.as_deref())?,
-            context: source::context(&self.context)?,
+            dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
+            context,
+            named_contexts: BTreeMap::new(),
             graph,
             shape: platforms.shape(),
             outputs: match outputs.outputs.as_slice() {

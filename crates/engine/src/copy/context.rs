@@ -22,6 +22,8 @@ pub(crate) struct Context {
     ignore_name: String,
     hashes: Mutex<StatCache>,
     modes: Modes,
+    /// What is known of its files is of use to the next build.
+    lasts: bool,
     /// In seconds since 1970.
     modified: i64,
 }
@@ -67,6 +69,7 @@ impl Context {
             ignore_name,
             hashes: Mutex::new(hashes),
             modes: Modes::AsTheyAre,
+            lasts: true,
             // A checkout's times are accidents: what comes from a context has the build's epoch,
             // which is the latest time that anything in a layer may have.
             modified: i64::MAX,
@@ -88,6 +91,7 @@ impl Context {
         let nothing = (IgnoreFile::default(), String::new());
         Ok(Self {
             modes,
+            lasts: false,
             modified,
             ..Self::open(path, nothing.0, nothing.1, hashes)?
         })
@@ -105,6 +109,9 @@ impl Context {
     ///
     /// The disk's.
     pub(crate) fn close(self) -> Result<(), store::DiskError> {
+        if !self.lasts {
+            return Ok(());
+        }
         self.hashes
             .into_inner()
             .expect("no panics under this lock")

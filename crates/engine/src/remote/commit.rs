@@ -10,12 +10,6 @@ use store::dir::Dir;
 
 use super::{RemoteError, Remotes};
 
-/// A directory of a commit, on disk.
-pub(crate) struct CheckedOut {
-    /// Where its files are.
-    pub directory: PathBuf,
-}
-
 impl Remotes {
     /// The commit that a source means, once in a build: what a branch is does not change while it
     /// is used (C25).
@@ -60,7 +54,7 @@ impl Remotes {
     }
 
     /// Writes the files of the commit into a new directory.
-    pub(crate) async fn check_out(&self, source: &GitSource) -> Result<CheckedOut, RemoteError> {
+    pub(crate) async fn check_out(&self, source: &GitSource) -> Result<PathBuf, RemoteError> {
         let commit = self.commit(source).await?;
         let top = self.scratch.directory()?;
         let wanted = CheckOut {
@@ -73,14 +67,12 @@ impl Remotes {
             .check_out(&repository, &commit, &top, wanted)
             .await?;
         if source.subdirectory.is_empty() {
-            return Ok(CheckedOut { directory: top });
+            return Ok(top);
         }
         // No component may be a link: it could lead anywhere (CVE-2026-33748).
         let opened = Dir::open(&top).and_then(|top| top.open_dir(source.subdirectory.as_bytes()));
         match opened {
-            Ok(_) => Ok(CheckedOut {
-                directory: top.join(&source.subdirectory),
-            }),
+            Ok(_) => Ok(top.join(&source.subdirectory)),
             Err(_) => Err(RemoteError::Subdirectory {
                 shown: repository.shown,
                 directory: source.subdirectory.clone(),

@@ -19,6 +19,7 @@ use tokio::sync::OnceCell;
 
 use crate::ports::Post;
 
+pub(crate) use commit::context_source;
 pub(crate) use file::{File, WantedFile};
 
 /// Everything from elsewhere.

@@ -107,6 +107,7 @@ impl Bench {
                 name: "Dockerfile".into(),
                 text: dockerfile.into(),
             },
+            named_contexts: Default::default(),
             context: ContextSource::Directory(self.context.path().to_owned()),
             graph: graph::Request::new(Platform::host(), Platform::host()),
             shape: Shape::Image,
