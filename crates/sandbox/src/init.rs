@@ -18,6 +18,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabiliti
 
 use crate::channel::Channel;
 use crate::command;
+use crate::emulator;
 use crate::failure::{Doing, Failure};
 use crate::mounts::{Sources, build_root};
 use crate::order::{Created, Progress};
@@ -39,7 +40,7 @@ pub(crate) fn main(process: Process, sources: Sources, supervisor: &Channel, tri
 
 fn run(
     process: Process,
-    sources: Sources,
+    mut sources: Sources,
     supervisor: &Channel,
     trial: bool,
 ) -> Result<Ending, Failure> {
@@ -63,6 +64,8 @@ fn run(
             sys::raise_loopback().doing(|| "bring up the loopback device".to_owned())?;
         }
     }
+    // While the descriptor can still be named, which takes the /proc of outside.
+    let _emulator = emulator::register(&process, sources.emulator.take())?;
     let created = build_root(&process, sources)?;
     announce(supervisor, &created)?;
     drop(created);

@@ -19,6 +19,7 @@
 mod cancel;
 mod channel;
 mod command;
+mod emulator;
 mod enter;
 mod failure;
 mod init;
@@ -34,8 +35,9 @@ mod system_calls;
 mod user_namespace;
 
 pub use cancel::CancelToken;
+pub use emulator::{Emulator, MAGIC_BYTES_MAX};
 pub use enter::{EnterError, enter_user_namespace, inside_user_namespace};
-pub use probe::{ProbeError, Requested, Rung, probe};
+pub use probe::{ProbeError, Requested, Rung, probe, try_emulator};
 pub use process::{
     Ending, Exit, IDS_BASE, IDS_COUNT, IdMapping, LOWERS_MAX, Limits, MOUNTS_MAX, Mount,
     MountSource, Network, Process, Root, Security, UserIds,

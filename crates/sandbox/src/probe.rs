@@ -10,6 +10,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use crate::emulator::Emulator;
 use crate::process::{IdMapping, Limits, Network, Process, Root, Security, UserIds};
 use crate::run::{RunError, try_out};
 use crate::user_namespace::in_initial_namespace;
@@ -121,7 +122,20 @@ pub fn probe(requested: Requested, directory: &Path) -> Result<Rung, ProbeError>
     }
 }
 
+/// Whether a rung that works can be given an emulator, found out like the rung itself.
+pub fn try_emulator(rung: Rung, directory: &Path, emulator: &Emulator) -> Result<(), ProbeError> {
+    attempt_with(rung, directory, Some(emulator))
+}
+
 fn attempt(rung: Rung, directory: &Path) -> Result<Rung, ProbeError> {
+    attempt_with(rung, directory, None).map(|()| rung)
+}
+
+fn attempt_with(
+    rung: Rung,
+    directory: &Path,
+    emulator: Option<&Emulator>,
+) -> Result<(), ProbeError> {
     let failed = |source| ProbeError::Directory {
         directory: directory.display().to_string(),
         source,
@@ -142,7 +156,11 @@ fn attempt(rung: Rung, directory: &Path) -> Result<Rung, ProbeError> {
     };
     let outcome = prepare().map_err(failed).and_then(|root| {
         let hint = |source: &RunError| hint(rung, source);
-        try_out(&trial_process(rung, root)).map_err(|source| ProbeError::TrialFailed {
+        let process = Process {
+            emulator: emulator.cloned(),
+            ..trial_process(rung, root)
+        };
+        try_out(&process).map_err(|source| ProbeError::TrialFailed {
             rung,
             hint: hint(&source),
             source,
@@ -151,7 +169,7 @@ fn attempt(rung: Rung, directory: &Path) -> Result<Rung, ProbeError> {
     let removed = fs::remove_dir_all(&trial).map_err(failed);
     outcome?;
     removed?;
-    Ok(rung)
+    Ok(())
 }
 
 fn trial_process(rung: Rung, root: Root) -> Process {
@@ -169,6 +187,7 @@ fn trial_process(rung: Rung, root: Root) -> Process {
         limits: Limits::default(),
         security: Security::default(),
         ids: rung.ids(),
+        emulator: None,
     }
 }
 
@@ -185,6 +204,12 @@ fn hint(rung: Rung, error: &RunError) -> Option<String> {
         return Some(
             "the file system of that directory cannot map owners, or the kernel is older \
                      than 5.12: ext4, xfs, btrfs and, since Linux 6.3, tmpfs can"
+                .to_owned(),
+        );
+    }
+    if doing.contains("binfmt_misc") {
+        return Some(
+            "the kernel gives a user namespace no binfmt_misc of its own: that takes Linux 6.7"
                 .to_owned(),
         );
     }

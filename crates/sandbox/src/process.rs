@@ -1,12 +1,14 @@
 //! What to run and where, as plain data, and how it ended. No code that acts.
 
-mod encoding;
+pub(crate) mod encoding;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::emulator::Emulator;
 
 /// First host id of the range that the root rung maps its users into.
 ///
@@ -60,6 +62,8 @@ pub struct Process {
     pub security: Security,
     /// How ids inside relate to ids outside.
     pub ids: IdMapping,
+    /// What runs programs of another processor, where the kernel does not.
+    pub emulator: Option<Emulator>,
 }
 
 /// The ids of a process, as numbers inside its root.

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 
 pub(crate) use attach::clone_mount;
 pub(crate) use attach::restrict;
+pub(crate) use attach::{DATA_ONLY, new_file_system};
 pub(crate) use sources::{Sources, disk_path};
 pub(crate) use target::remove_created;
 

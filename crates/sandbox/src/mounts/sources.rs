@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, major, minor, openat};
 use rustix::mount::MountAttrFlags;
 
+use crate::emulator;
 use crate::failure::{Doing, Failure};
 use crate::process::{MountSource, Process};
 use crate::sys::{MountAttributes, set_mount_attributes};
@@ -35,6 +36,8 @@ pub(crate) struct Sources {
     pub(super) devices: Vec<(&'static str, OwnedFd)>,
     /// One for each bind mount, in the order of the mounts.
     pub(super) binds: Vec<OwnedFd>,
+    /// What runs programs of another processor.
+    pub(crate) emulator: Option<OwnedFd>,
 }
 
 impl Sources {
@@ -89,6 +92,7 @@ impl Sources {
             disk,
             devices,
             binds,
+            emulator: emulator::open(process)?,
         })
     }
 }

@@ -43,7 +43,7 @@ impl From<Text> for OsString {
     }
 }
 
-pub(super) mod bytes {
+pub(crate) mod bytes {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Text};
 
     pub(crate) fn serialize<S: Serializer>(value: &[u8], to: S) -> Result<S::Ok, S::Error> {
@@ -55,7 +55,7 @@ pub(super) mod bytes {
     }
 }
 
-pub(super) mod path {
+pub(crate) mod path {
     use std::ffi::OsString;
     use std::path::{Path, PathBuf};
 
@@ -70,7 +70,7 @@ pub(super) mod path {
     }
 }
 
-pub(super) mod paths {
+pub(crate) mod paths {
     use std::ffi::OsString;
     use std::path::PathBuf;
 
@@ -91,7 +91,7 @@ pub(super) mod paths {
     }
 }
 
-pub(super) mod texts {
+pub(crate) mod texts {
     use std::ffi::OsString;
 
     use super::{Deserialize, Deserializer, Serializer, Text};
@@ -108,7 +108,7 @@ pub(super) mod texts {
     }
 }
 
-pub(super) mod pairs {
+pub(crate) mod pairs {
     use std::ffi::OsString;
 
     use super::{Deserialize, Deserializer, Serializer, Text};
