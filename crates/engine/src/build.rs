@@ -12,6 +12,7 @@ use store::layer::LayerOptions;
 use crate::assemble::{assemble, rfc3339};
 use crate::copy::context::Context;
 use crate::drive::{Drive, DriveError};
+use crate::emulation::Emulation;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::explain::failed_step;
@@ -83,6 +84,7 @@ impl Build {
         let graph = Arc::new(graph);
         let origins = origins(&graph);
         let scratch = Arc::clone(&places.scratch);
+        let scratch_path = scratch.path().to_owned();
         let layers = Layers::new(
             ports.store.clone(),
             ports.client.clone(),
@@ -112,6 +114,13 @@ impl Build {
             sandbox: request.sandbox,
             rung: tokio::sync::OnceCell::new(),
             resolv_conf: ports.resolv_conf.clone(),
+            emulation: Emulation {
+                host: request.graph.build_platform.clone(),
+                directory: request.emulator_directory.clone(),
+                program_path: ports.program_path.clone(),
+                scratch: scratch_path,
+            },
+            ways: tokio::sync::Mutex::default(),
             layer: LayerOptions {
                 compression: request.compression,
                 level: None,
@@ -151,6 +160,7 @@ impl Build {
             workshop: Arc::clone(&self.workshop),
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
+            ready: Vec::new(),
         };
         let driven = drive.reach_targets(&mut self.uploads).await;
         driven.map_err(|error| match error {

@@ -26,6 +26,8 @@ pub(crate) struct Drive {
     pub interrupt: Interrupt,
     /// Steps that run at once.
     pub parallel: usize,
+    /// What is to be carried out, and has not been started.
+    pub ready: Vec<(StepId, Vec<CacheKey>)>,
 }
 
 /// Why a target was not reached.
@@ -55,7 +57,16 @@ impl Drive {
         let turns = Arc::new(Semaphore::new(self.parallel));
         let mut times: HashMap<StepId, Duration> = HashMap::new();
         loop {
-            self.start(&mut tasks, &turns);
+            self.decide(&mut tasks);
+            if !self.ready.is_empty() {
+                if let Err(error) = self.find_emulators().await {
+                    self.stop(&mut tasks).await;
+                    return Err(error);
+                }
+                for (step, keys) in std::mem::take(&mut self.ready) {
+                    self.run(step, keys, &mut tasks, &turns);
+                }
+            }
             if let Some(outputs) = self.solver.outputs() {
                 let outputs = outputs.into_iter().cloned().collect();
                 return Ok((outputs, self.report(&times)));
@@ -82,8 +93,35 @@ impl Drive {
         }
     }
 
-    /// Does at once what takes no time, and starts the rest.
-    fn start(&mut self, tasks: &mut JoinSet<Done>, turns: &Arc<Semaphore>) {
+    /// Finds out how every RUN that may have to run can do so, before anything runs.
+    async fn find_emulators(&self) -> Result<(), DriveError> {
+        for id in self.graph.ids() {
+            let may_run = match self.solver.state(id) {
+                StepState::Running
+                | StepState::Waiting
+                | StepState::Probing(_)
+                | StepState::Fingerprinting => true,
+                StepState::NotNeeded
+                | StepState::Cached(_)
+                | StepState::Ran
+                | StepState::Failed => false,
+            };
+            if let StepKind::Run(run) = &self.graph.step(id).kind
+                && may_run
+                && self.solver.repeats(id).is_none()
+            {
+                self.workshop
+                    .way_of(&run.platform)
+                    .await
+                    .map_err(|error| DriveError::Step(id, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does at once what takes no time, and starts to look at files. Steps that take time are
+    /// then ready.
+    fn decide(&mut self, tasks: &mut JoinSet<Done>) {
         loop {
             let actions = self.solver.actions();
             if actions.is_empty() {
@@ -131,11 +169,45 @@ impl Drive {
                         definition,
                         content,
                     } => {
-                        let keys = [Some(definition), content].into_iter().flatten().collect();
-                        self.run(step, keys, tasks, turns);
+                        let keys: Vec<_> =
+                            [Some(definition), content].into_iter().flatten().collect();
+                        if !self.answer(step, &keys) {
+                            self.ready.push((step, keys));
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// Answers for a step that takes no time; says whether it is one.
+    fn answer(&mut self, id: StepId, keys: &[CacheKey]) -> bool {
+        let step = self.graph.step(id);
+        let output = match &step.kind {
+            StepKind::Scratch => StepOutput::scratch(),
+            StepKind::Base(base) => StepOutput::of_base(base),
+            StepKind::Merge(layer) => {
+                let made = self.solver.output_of(*layer).expect("inputs come first");
+                let output = self.parent_of(id).on_top(made);
+                for key in keys {
+                    output.remember(&self.workshop.store, key);
+                }
+                output
+            }
+            StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_) => return false,
+        };
+        self.solver.on_ran(id, output);
+        true
+    }
+
+    /// What a step changes.
+    fn parent_of(&self, id: StepId) -> StepOutput {
+        match self.graph.step(id).parent {
+            Some(parent) => {
+                let output = self.solver.output_of(parent);
+                output.expect("inputs come first").clone()
+            }
+            None => StepOutput::scratch(),
         }
     }
 
@@ -147,27 +219,8 @@ impl Drive {
         turns: &Arc<Semaphore>,
     ) {
         let step = self.graph.step(id);
-        let parent = match step.parent {
-            Some(parent) => self
-                .solver
-                .output_of(parent)
-                .expect("inputs come first")
-                .clone(),
-            None => StepOutput::scratch(),
-        };
-        let work = match step.kind.clone() {
-            StepKind::Scratch => return self.solver.on_ran(id, StepOutput::scratch()),
-            StepKind::Base(base) => return self.solver.on_ran(id, StepOutput::of_base(&base)),
-            StepKind::Merge(layer) => {
-                let made = self.solver.output_of(layer).expect("inputs come first");
-                let output = parent.on_top(made);
-                for key in &keys {
-                    output.remember(&self.workshop.store, key);
-                }
-                return self.solver.on_ran(id, output);
-            }
-            work @ (StepKind::Run(_) | StepKind::Copy(_) | StepKind::Workdir(_)) => work,
-        };
+        let parent = self.parent_of(id);
+        let work = step.kind.clone();
         let title = step.title.clone();
         let outputs = self.outputs_for(id);
         let soon = self.something_runs_on(id);

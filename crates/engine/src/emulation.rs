@@ -49,7 +49,9 @@ pub(crate) enum EmulationError {
     #[error("nothing runs programs for {0} on this machine")]
     NoMachine(Platform),
     /// There is no emulator.
-    #[error("{platform} cannot run on this machine, which is {host}, and there is no emulator for it")]
+    #[error(
+        "{platform} cannot run on this machine, which is {host}, and there is no emulator for it"
+    )]
     NoEmulator {
         platform: Platform,
         host: Platform,
@@ -344,7 +346,10 @@ mod tests {
         assert!(!found(ARM64, "linux/riscv64"));
         assert!(!found(&ARM64.replace("enabled", "disabled"), "linux/arm64"));
         assert!(!found(&ARM64.replace("POCF", "POC"), "linux/arm64"));
-        assert!(!found(&ARM64.replace("offset 0", "offset 900"), "linux/arm64"));
+        assert!(!found(
+            &ARM64.replace("offset 0", "offset 900"),
+            "linux/arm64"
+        ));
         assert!(!found(&ARM64.replace("b700\n", "b7zz\n"), "linux/arm64"));
         assert!(!found("enabled\nextension .exe\n", "linux/arm64"));
     }
@@ -389,7 +394,10 @@ mod tests {
                 );
                 let advice = error.advice();
                 assert!(advice.contains("qemu-loongarch64-static"), "{advice}");
-                assert!(advice.contains("apt-get install qemu-user-static"), "{advice}");
+                assert!(
+                    advice.contains("apt-get install qemu-user-static"),
+                    "{advice}"
+                );
             }
         }
     }

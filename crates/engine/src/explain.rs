@@ -150,6 +150,10 @@ pub(crate) fn failed_step(
             failed.hint = source.advice();
             failed.source = source_of(*source);
         }
+        StepError::Emulation(error) => {
+            failed.hint = Some(error.advice());
+            failed.source = source_of(error);
+        }
         StepError::Place(error) => failed.input = !matches!(error, PlaceError::Path(_)),
         StepError::NoContext { span } => {
             failed.span = Some(span);
@@ -178,6 +182,7 @@ pub(crate) fn failed_step(
         }
         StepError::Run(error) => {
             failed.output_tail = error.tail().to_vec();
+            failed.hint = foreign_program(&error, &step.kind);
             failed.source = source_of(error);
         }
         StepError::Write(WriteError::Socket { .. }) => {
@@ -270,6 +275,39 @@ fn damaged_base(graph: &graph::BuildGraph, digest: &oci::Digest) -> Option<Strin
         "the layer belongs to the image {}, which is damaged or made to do harm: use another",
         base.reference.familiar()
     ))
+}
+
+/// What to do about a program that the kernel does not take for one.
+fn foreign_program(error: &RunError, kind: &StepKind) -> Option<String> {
+    let StepKind::Run(run) = kind else {
+        return None;
+    };
+    let refused = match error {
+        RunError::Sandbox { source, .. } => matches!(
+            source,
+            sandbox::RunError::Exec(
+                sandbox::ExecFailure::WrongArchitecture { .. }
+                    | sandbox::ExecFailure::WrongFormat { .. }
+            )
+        ),
+        // As shells say it, in any case.
+        RunError::Exit { tail, .. } => String::from_utf8_lossy(tail)
+            .to_ascii_lowercase()
+            .contains("exec format error"),
+        RunError::User(_)
+        | RunError::Prepare { .. }
+        | RunError::Capture(_)
+        | RunError::Layer(_)
+        | RunError::Disk(_)
+        | RunError::Cancelled => false,
+    };
+    refused.then(|| {
+        format!(
+            "the stage is for {}: a program that was built for another processor does not run in \
+             it, nor a script without `#!` in its first line",
+            run.platform
+        )
+    })
 }
 
 /// Whether the shell of the shell form is what could not be found.

@@ -119,7 +119,11 @@ mod tests {
             assert_eq!(Machine::of_program(&header), Some(machine));
             let masked = |bytes: &[u8]| -> Vec<u8> {
                 let mask = machine.mask();
-                bytes.iter().zip(mask).map(|(byte, mask)| byte & mask).collect()
+                bytes
+                    .iter()
+                    .zip(mask)
+                    .map(|(byte, mask)| byte & mask)
+                    .collect()
             };
             assert_eq!(masked(&header), masked(&machine.magic()));
         }
@@ -135,10 +139,15 @@ mod tests {
     fn the_bytes_are_those_that_everybody_registers() {
         let arm: Platform = "linux/arm64".parse().expect("a platform");
         let machine = Machine::of_platform(&arm).expect("a machine");
-        let hex = |bytes: Vec<u8>| -> String {
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-        };
-        assert_eq!(hex(machine.magic()), "7f454c460201010000000000000000000200b700");
-        assert_eq!(hex(machine.mask()), "ffffffffffffff00fffffffffffffffffeffffff");
+        let hex =
+            |bytes: Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        assert_eq!(
+            hex(machine.magic()),
+            "7f454c460201010000000000000000000200b700"
+        );
+        assert_eq!(
+            hex(machine.mask()),
+            "ffffffffffffff00fffffffffffffffffeffffff"
+        );
     }
 }

@@ -41,6 +41,8 @@ pub struct BuildRequest {
     pub compression: Compression,
     /// Where RUN runs.
     pub sandbox: SandboxChoice,
+    /// A directory that is searched for emulators before `PATH` is.
+    pub emulator_directory: Option<PathBuf>,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
 }

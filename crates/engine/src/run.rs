@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use graph::{InlineFile, Network, RunStep, Variable};
 use sandbox::{
-    CancelToken, Ending, Limits, Mount, MountSource, Process, Root, Rung, Security, UserIds,
+    CancelToken, Emulator, Ending, Limits, Mount, MountSource, Process, Root, Rung, Security,
+    UserIds,
 };
 use store::Store;
 use store::dir::Dir;
@@ -37,6 +38,8 @@ pub(crate) struct Cage {
     pub reporter: Arc<dyn Reporter>,
     pub cancel: CancelToken,
     pub rung: Rung,
+    /// What runs the step's programs, where the kernel does not know.
+    pub emulator: Option<Emulator>,
     pub resolv_conf: Vec<u8>,
     pub layer: LayerOptions,
     pub epoch: i64,
@@ -152,6 +155,7 @@ impl Cage {
             limits: Limits::default(),
             security: Security::default(),
             ids: self.rung.ids(),
+            emulator: self.emulator.clone(),
         };
         self.execute(number, &process)?;
         let writer = LayerWriter::create(&self.store, self.layer)?;

@@ -9,7 +9,7 @@ use graph::{
     BuildGraph, ContextName, CopySource, CopyStep, FileSource, RunStep, Step, StepId, StepKind,
     Unpack, WorkdirStep,
 };
-use oci::{ChainId, Digest, Hasher};
+use oci::{ChainId, Digest, Hasher, Platform};
 use store::Store;
 use store::dir::Dir;
 use store::layer::{Layer, LayerOptions, Tree};
@@ -24,6 +24,7 @@ use crate::copy::place::{Destination, PlaceError, Placer, refuse_several};
 use crate::copy::select::{Match, SelectError, Selection, Selector, near};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, write};
+use crate::emulation::{Emulation, EmulationError, Way};
 use crate::event::{Reporter, StepNumber};
 use crate::layers::{LayerError, Layers};
 use crate::output::{LayerRef, StepOutput};
@@ -48,6 +49,9 @@ pub(crate) struct Workshop {
     pub resolv_conf: Vec<u8>,
     pub layer: LayerOptions,
     pub epoch: i64,
+    pub emulation: Emulation,
+    /// What runs the programs of each platform that was asked about.
+    pub ways: tokio::sync::Mutex<BTreeMap<Platform, Way>>,
     /// What context sources selected when they were fingerprinted.
     pub selections: Mutex<HashMap<StepId, Vec<Selection>>>,
 }
@@ -74,6 +78,8 @@ pub(crate) enum StepError {
     Layer(#[from] LayerError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     #[error("RUN has nowhere to run")]
     Probe(#[from] sandbox::ProbeError),
     #[error("{source}")]
@@ -493,6 +499,10 @@ impl Workshop {
         parent: StepOutput,
     ) -> Result<StepOutput, StepError> {
         let rung = *self.rung.get_or_try_init(|| self.probe()).await?;
+        let emulator = match self.way_of(&step.platform).await? {
+            Way::Native | Way::Registered { .. } => None,
+            Way::Given(emulator) => Some(emulator),
+        };
         let lowers = self.layers.unpacked(&parent.stack).await?;
         let tree = self.layers.tree(&parent.stack, true).await?;
         let cage = Cage {
@@ -501,6 +511,7 @@ impl Workshop {
             reporter: Arc::clone(&self.reporter),
             cancel: self.cancel.clone(),
             rung,
+            emulator,
             resolv_conf: self.resolv_conf.clone(),
             layer: self.layer,
             epoch: self.epoch,
@@ -517,6 +528,32 @@ impl Workshop {
             adopted.map_err(RunError::from)?;
         }
         Ok(output)
+    }
+
+    /// What runs programs of a platform. Found out once for each, and said.
+    pub(crate) async fn way_of(&self, platform: &Platform) -> Result<Way, StepError> {
+        if self.emulation.is_native(platform) {
+            return Ok(Way::Native);
+        }
+        let mut ways = self.ways.lock().await;
+        if let Some(way) = ways.get(platform) {
+            return Ok(way.clone());
+        }
+        let rung = *self.rung.get_or_try_init(|| self.probe()).await?;
+        let (emulation, wanted) = (self.emulation.clone(), platform.clone());
+        let way = tokio::task::spawn_blocking(move || emulation.find(&wanted, rung))
+            .await
+            .expect("looking for an emulator does not panic")?;
+        let how = match &way {
+            Way::Native => "by this processor".to_owned(),
+            Way::Registered { interpreter } => format!("by {interpreter}, which the kernel knows"),
+            Way::Given(emulator) => format!("by {}", emulator.interpreter.display()),
+        };
+        self.reporter.report(crate::Event::Note {
+            message: format!("programs for {platform} are run {how}"),
+        });
+        ways.insert(platform.clone(), way.clone());
+        Ok(way)
     }
 
     async fn probe(&self) -> Result<sandbox::Rung, StepError> {

@@ -93,6 +93,7 @@ impl Bench {
             epoch_seconds: 0,
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,
+            emulator_directory: None,
             threads: 2,
         }
     }

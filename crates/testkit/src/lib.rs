@@ -10,16 +10,19 @@
 //! * [`image()`]: small valid images made from a few lines.
 //! * [`validate_image`]: reads an image back from a registry and checks
 //!   everything that can be checked.
+//! * [`program()`]: the smallest programs for several processors.
 //! * [`tar`]: reads and writes tar streams independently of the code under
 //!   test.
 
 mod image;
+mod program;
 mod registry;
 pub mod tar;
 mod validate;
 
 pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
+pub use program::{Processor, program};
 pub use registry::{
     Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,
 };

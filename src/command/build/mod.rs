@@ -130,6 +130,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, value_name = "KIND", default_value = "auto")]
     sandbox: SandboxKind,
 
+    /// Directory with emulators (qemu-ARCH-static) for RUN of other platforms, searched before PATH
+    #[arg(long, value_name = "DIRECTORY")]
+    emulator_dir: Option<PathBuf>,
+
     /// How new layers are compressed [default: gzip]
     #[arg(long, value_enum, value_name = "KIND")]
     compression: Option<CompressionKind>,
@@ -302,6 +306,7 @@ impl BuildArguments {
                 SandboxKind::Root => SandboxChoice::Root,
                 SandboxKind::Userns => SandboxChoice::UserNamespace,
             },
+            emulator_directory: self.emulator_directory()?,
             threads: self.threads(settings)?,
         };
         Ok((request, outputs))
@@ -337,6 +342,16 @@ impl BuildArguments {
             )),
             (Some(kind), _) | (None, Some(kind)) => Ok(kind),
             (None, None) => Ok(Compression::Gzip),
+        }
+    }
+
+    fn emulator_directory(&self) -> Result<Option<PathBuf>, ProgramError> {
+        match &self.emulator_dir {
+            Some(directory) if !directory.is_dir() => Err(ProgramError::input(format!(
+                "--emulator-dir {}: this is not a directory",
+                directory.display()
+            ))),
+            directory => Ok(directory.clone()),
         }
     }
 

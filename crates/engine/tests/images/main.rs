@@ -119,6 +119,7 @@ impl Bench {
             epoch_seconds: self.epoch,
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,
+            emulator_directory: None,
             threads: self.threads,
         }
     }

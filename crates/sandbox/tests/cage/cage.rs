@@ -225,6 +225,7 @@ fn process(directory: &Path, caller: Caller) -> Process {
             Caller::Root => IdMapping::RESERVED,
             Caller::User => IdMapping::Inherited,
         },
+        emulator: None,
     }
 }
 
