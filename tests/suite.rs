@@ -13,6 +13,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod layering;
+mod platforms;
 mod run;
 mod site;
 mod stress;

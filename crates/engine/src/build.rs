@@ -18,6 +18,7 @@ use crate::event::Event;
 use crate::explain::failed_step;
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
+use crate::foreign;
 use crate::image_set::ImageSet;
 use crate::layers::Layers;
 use crate::output::StepOutput;
@@ -59,6 +60,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
     let (outputs, steps) = build.drive(request, ports, &text).await?;
+    build.warn_of_foreign_programs(&text, ports);
     let images = build.assemble(request, outputs);
     let exported = build.export(request, ports, &images).await?;
     build.close(ports)?;
@@ -121,6 +123,7 @@ impl Build {
                 scratch: scratch_path,
             },
             ways: tokio::sync::Mutex::default(),
+            programs: Mutex::default(),
             layer: LayerOptions {
                 compression: request.compression,
                 level: None,
@@ -169,6 +172,15 @@ impl Build {
                 BuildError::Step(Box::new(failed_step(error, step, &self.graph, text)))
             }
         })
+    }
+
+    /// Names what was copied into an image and cannot run in it.
+    fn warn_of_foreign_programs(&self, text: &Text, ports: &Ports) {
+        let programs = self.workshop.programs.lock();
+        let programs = programs.expect("no panics under this lock");
+        for message in foreign::warnings(&self.graph, &programs, text) {
+            ports.reporter.report(Event::Warning { message });
+        }
     }
 
     fn assemble(&self, request: &BuildRequest, outputs: Vec<StepOutput>) -> ImageSet {

@@ -69,6 +69,7 @@ impl Drive {
             }
             if let Some(outputs) = self.solver.outputs() {
                 let outputs = outputs.into_iter().cloned().collect();
+                self.share_what_was_noticed();
                 return Ok((outputs, self.report(&times)));
             }
             let done = tokio::select! {
@@ -335,6 +336,22 @@ impl Drive {
             }
         }
         false
+    }
+
+    /// Steps that repeat others have copied the same programs.
+    fn share_what_was_noticed(&self) {
+        let mut programs = self
+            .workshop
+            .programs
+            .lock()
+            .expect("no panics under this lock");
+        for id in self.graph.ids() {
+            if let Some(first) = self.solver.repeats(id)
+                && let Some(found) = programs.get(&first).cloned()
+            {
+                programs.insert(id, found);
+            }
+        }
     }
 
     /// The step that stands for all that do the same as this one.

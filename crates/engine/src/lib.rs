@@ -17,6 +17,7 @@ mod event;
 mod explain;
 mod export;
 mod fetched;
+mod foreign;
 mod image_set;
 mod interrupt;
 mod layers;

@@ -21,9 +21,10 @@ use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
 use crate::copy::place::{Destination, PlaceError, Placer, refuse_several};
+use crate::copy::programs::Program;
 use crate::copy::select::{Match, SelectError, Selection, Selector, near};
 use crate::copy::stage::StageFiles;
-use crate::copy::write::{OpenSource, WriteError, write};
+use crate::copy::write::{OpenSource, WriteError, Written, write};
 use crate::emulation::{Emulation, EmulationError, Way};
 use crate::event::{Reporter, StepNumber};
 use crate::layers::{LayerError, Layers};
@@ -52,6 +53,8 @@ pub(crate) struct Workshop {
     pub emulation: Emulation,
     /// What runs the programs of each platform that was asked about.
     pub ways: tokio::sync::Mutex<BTreeMap<Platform, Way>>,
+    /// Programs that were copied, by step.
+    pub programs: Mutex<BTreeMap<StepId, Vec<Program>>>,
     /// What context sources selected when they were fingerprinted.
     pub selections: Mutex<HashMap<StepId, Vec<Selection>>>,
 }
@@ -265,7 +268,13 @@ impl Workshop {
             .expect("copying does not panic");
             selections = selected;
             match (copied, healed) {
-                (Ok(layer), _) => return Ok(parent.with(layer_ref(&layer))),
+                (Ok(Written { layer, programs }), _) => {
+                    self.programs
+                        .lock()
+                        .expect("no panics under this lock")
+                        .insert(id, programs);
+                    return Ok(parent.with(layer_ref(&layer)));
+                }
                 // Forgotten now, and made anew by the second attempt.
                 (Err(StepError::Write(WriteError::Damaged { number, layer, .. })), false)
                     if let CopySource::Files {
@@ -366,7 +375,7 @@ impl Workshop {
         lower: &Tree,
         selections: &[Selection],
         stages: Vec<Opened>,
-    ) -> Result<Layer, StepError> {
+    ) -> Result<Written, StepError> {
         let owner = copy
             .chown
             .as_ref()
@@ -487,8 +496,8 @@ impl Workshop {
         let destination = placer.destination(&step.path, true)?;
         placer.target_directory(&destination)?;
         let planned = placer.finish()?;
-        let layer = write(&self.store, self.layer, planned, &[], &Spools::default())?;
-        Ok(parent.with(layer_ref(&layer)))
+        let written = write(&self.store, self.layer, planned, &[], &Spools::default())?;
+        Ok(parent.with(layer_ref(&written.layer)))
     }
 
     /// RUN.

@@ -14,6 +14,7 @@ use super::archive::Spools;
 use super::context::Context;
 use super::files::{Files, FilesError, Node, NodeKind};
 use super::place::{Content, Planned, PlannedKind};
+use super::programs::{Header, Program, Programs};
 use super::stage::StageFiles;
 use store::dir::Dir;
 
@@ -57,6 +58,13 @@ pub(crate) enum WriteError {
     Socket { path: EntryPath },
 }
 
+/// A layer, and what was noticed while it was written.
+pub(crate) struct Written {
+    pub layer: Layer,
+    /// Programs among its files.
+    pub programs: Vec<Program>,
+}
+
 /// Writes a layer from its plan, which is sorted.
 pub(crate) fn write(
     store: &Store,
@@ -64,7 +72,8 @@ pub(crate) fn write(
     planned: Vec<Planned>,
     sources: &[OpenSource<'_>],
     spools: &Spools,
-) -> Result<Layer, WriteError> {
+) -> Result<Written, WriteError> {
+    let mut programs = Programs::default();
     let mut writer = LayerWriter::create(store, options)?;
     for Planned {
         path,
@@ -74,6 +83,8 @@ pub(crate) fn write(
     {
         let kind = match kind {
             PlannedKind::File { size, content, .. } => {
+                let mut header = Header::default();
+                let (to, mode) = (path.clone(), metadata.mode);
                 match content {
                     Content::Inline(bytes) => {
                         writer.add_file(path, metadata, size, None, &mut bytes.as_slice())?;
@@ -84,7 +95,8 @@ pub(crate) fn write(
                             offset,
                             left: size,
                         };
-                        writer.add_file(path, metadata, size, None, &mut range)?;
+                        let mut watched = header.of(&mut range);
+                        writer.add_file(path, metadata, size, None, &mut watched)?;
                     }
                     Content::Source {
                         source,
@@ -93,8 +105,9 @@ pub(crate) fn write(
                     } => {
                         let written = open(&sources[source], &from, &node).and_then(
                             |(mut file, expected)| {
+                                let mut watched = header.of(&mut file);
                                 let found =
-                                    writer.add_file(path, metadata, size, None, &mut file)?;
+                                    writer.add_file(path, metadata, size, None, &mut watched)?;
                                 if found == expected {
                                     Ok(())
                                 } else {
@@ -105,6 +118,7 @@ pub(crate) fn write(
                         written.map_err(|error| blame(error, source, sources, from))?;
                     }
                 }
+                programs.note(&to, mode, &header);
                 continue;
             }
             PlannedKind::Directory => EntryKind::Directory,
@@ -128,7 +142,10 @@ pub(crate) fn write(
             metadata,
         })?;
     }
-    Ok(writer.finish()?)
+    Ok(Written {
+        layer: writer.finish()?,
+        programs: programs.into_list(),
+    })
 }
 
 /// Opens a file of a source, and says what its content must turn out to be.
