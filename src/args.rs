@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{BuildArguments, PushArguments, StoreArguments};
+use crate::command::{BuildArguments, LintArguments, PushArguments, StoreArguments};
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
 #[derive(Debug, Parser)]
@@ -26,6 +26,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
+    Lint(LintArguments),
     Push(PushArguments),
     Store(StoreArguments),
     /// Print the version
@@ -39,7 +40,7 @@ impl Verb {
             Self::Build(build) => Some(&build.store),
             Self::Push(push) => Some(&push.store),
             Self::Store(store) => Some(&store.store),
-            Self::Version => None,
+            Self::Lint(_) | Self::Version => None,
         }
     }
 
@@ -48,7 +49,7 @@ impl Verb {
         match self {
             Self::Build(build) => Some(&build.registry),
             Self::Push(push) => Some(&push.registry),
-            Self::Store(_) | Self::Version => None,
+            Self::Lint(_) | Self::Store(_) | Self::Version => None,
         }
     }
 
@@ -57,7 +58,7 @@ impl Verb {
         match self {
             Self::Build(build) => build.progress.mode(),
             Self::Push(push) => push.progress.mode(),
-            Self::Store(_) | Self::Version => ProgressMode::Plain,
+            Self::Lint(_) | Self::Store(_) | Self::Version => ProgressMode::Plain,
         }
     }
 }

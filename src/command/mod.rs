@@ -1,6 +1,7 @@
 //! The verbs, one file each: its flags, its help, what it does.
 
 mod build;
+mod lint;
 mod push;
 mod store;
 
@@ -9,6 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
+pub(crate) use lint::LintArguments;
 pub(crate) use push::PushArguments;
 pub(crate) use store::StoreArguments;
 
@@ -25,6 +27,7 @@ pub(crate) fn run(
 ) -> Result<ExitCode, ProgramError> {
     match arguments.verb {
         Verb::Build(arguments) => build::run(&arguments, settings, presentation),
+        Verb::Lint(arguments) => lint::run(&arguments, settings, presentation),
         Verb::Push(arguments) => push::run(&arguments, settings, presentation),
         Verb::Store(arguments) => store::run(&arguments, settings, presentation),
         Verb::Version => {

@@ -2,8 +2,10 @@
 //! into text; only [`Progress`] and [`Presentation`] write, and only to stderr. That stderr is
 //! full or gone never changes what a build does or how it ends.
 
+pub(crate) mod call;
 pub(crate) mod excerpt;
 pub(crate) mod json;
+pub(crate) mod lint;
 pub(crate) mod metadata;
 mod numbers;
 mod plain;

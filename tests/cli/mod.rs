@@ -2,6 +2,8 @@
 //! machine in it. One file for each verb.
 
 mod build;
+mod call;
+mod lint;
 mod program;
 mod store;
 

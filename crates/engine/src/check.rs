@@ -10,6 +10,28 @@ use crate::request::BuildRequest;
 use crate::review::{Review, Stages};
 use crate::source::{open_context, read_dockerfile};
 
+/// The text of a Dockerfile.
+#[derive(Debug)]
+pub struct DockerfileText {
+    /// How messages call it.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// Reads the Dockerfile of a request, and nothing else.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read(request: &BuildRequest) -> Result<DockerfileText, BuildError> {
+    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+    Ok(DockerfileText {
+        name: text.name,
+        text: text.text,
+    })
+}
+
 /// What a check of a Dockerfile came to.
 #[derive(Debug)]
 pub struct CheckReport {

@@ -40,7 +40,7 @@ mod users;
 
 pub use annotations::{Annotated, Annotations};
 pub use build::build;
-pub use check::{CheckReport, check};
+pub use check::{CheckReport, DockerfileText, check, read};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;

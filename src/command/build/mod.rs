@@ -1,6 +1,7 @@
 //! `kiln build`: a Dockerfile and a context become an image.
 
 mod annotation;
+mod call;
 mod output;
 mod platforms;
 mod results;
@@ -17,6 +18,7 @@ use clap::{Args, ValueEnum};
 use engine::{BuildRequest, Output, SandboxChoice};
 use oci::{Compression, Platform};
 
+use self::call::Call;
 use self::output::{OutputFlags, Outputs};
 use self::platforms::Platforms;
 use self::results::Results;
@@ -110,6 +112,17 @@ pub(crate) struct BuildArguments {
     )]
     outputs: Vec<String>,
 
+    /// What to do with the Dockerfile: build, check, outline or targets; with format=json the
+    /// answer is JSON
+    #[arg(long = "call", value_name = "METHOD[,format=json]")]
+    calls: Vec<String>,
+
+    /// Check the Dockerfile and build nothing; short for --call=check
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    check: bool,
+
     /// File for digests and numbers, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
@@ -195,7 +208,11 @@ pub(super) fn run(
     settings: &Settings,
     presentation: Presentation,
 ) -> Result<ExitCode, ProgramError> {
+    let call = Call::read(&arguments.calls, arguments.check)?;
     let (request, outputs) = arguments.request(settings)?;
+    if let Some(call) = call {
+        return call::run(call, source::read_stdin(request)?, settings, presentation);
+    }
     if request.sandbox != SandboxChoice::Root {
         match super::enter_user_namespace(&settings.invocation) {
             Ok(Some(code)) => return Ok(code),

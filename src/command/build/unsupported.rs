@@ -23,11 +23,7 @@ pub(crate) struct UnsupportedFlags {
     #[arg(long, hide = true, num_args = 0..=1)]
     cache_to: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
-    call: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     cgroup_parent: Vec<Option<String>>,
-    #[arg(long, hide = true)]
-    check: bool,
     #[arg(long, hide = true, num_args = 0..=1)]
     provenance: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
@@ -54,9 +50,7 @@ impl UnsupportedFlags {
             builder,
             cache_from,
             cache_to,
-            call,
             cgroup_parent,
-            check,
             provenance,
             sbom,
             secret,
@@ -76,9 +70,7 @@ impl UnsupportedFlags {
             ("--builder", given(builder)),
             ("--cache-from", given(cache_from)),
             ("--cache-to", given(cache_to)),
-            ("--call", given(call)),
             ("--cgroup-parent", given(cgroup_parent)),
-            ("--check", *check),
             ("--provenance", wanted(provenance)),
             ("--sbom", wanted(sbom)),
             ("--secret", given(secret)),
