@@ -19,13 +19,15 @@ pub struct DockerfileText {
     pub text: String,
 }
 
-/// Reads the Dockerfile of a request, and nothing else.
+/// Reads the Dockerfile of a request, wherever it is.
 ///
 /// # Errors
 ///
 /// When it cannot be read.
-pub fn read(request: &BuildRequest) -> Result<DockerfileText, BuildError> {
-    let text = read_dockerfile(&request.dockerfile, &request.context)?;
+pub async fn read(request: &BuildRequest, ports: &Ports) -> Result<DockerfileText, BuildError> {
+    let places = Places::new(request, ports)?;
+    let main = places.bring(&request.context, ports).await?;
+    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     Ok(DockerfileText {
         name: text.name,
         text: text.text,

@@ -103,7 +103,7 @@ pub(super) fn run(
     match call.method {
         Method::Check => check(call, &request, settings, presentation),
         Method::Outline => {
-            let (text, tree) = parse(&request)?;
+            let (text, tree) = parse(&request, settings, presentation)?;
             let outline = graph::outline(&tree, &text.text, &request.graph)
                 .map_err(|findings| refused(&text, findings))?;
             let answer = match call.json {
@@ -114,7 +114,7 @@ pub(super) fn run(
             Ok(ExitCode::SUCCESS)
         }
         Method::Targets => {
-            let (text, tree) = parse(&request)?;
+            let (text, tree) = parse(&request, settings, presentation)?;
             let targets = graph::targets(&tree, &text.text);
             let answer = match call.json {
                 true => call::targets_json(&targets, &text.text),
@@ -160,8 +160,14 @@ fn check(
     })
 }
 
-fn parse(request: &BuildRequest) -> Result<(DockerfileText, dockerfile::Dockerfile), ProgramError> {
-    let text = engine::read(request)?;
+fn parse(
+    request: &BuildRequest,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<(DockerfileText, dockerfile::Dockerfile), ProgramError> {
+    let text = ports::serve(settings, presentation, request.threads, async |ports| {
+        engine::read(request, ports).await
+    })?;
     let Parse { tree, diagnostics } = dockerfile::parse(&text.text);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(refused(&text, diagnostics));
