@@ -497,7 +497,7 @@ mod tests {
             );
         }
     }
-
+    /// Rows: D2
     #[test]
     fn d2_lines() {
         check("#x", "x #x");
@@ -516,6 +516,7 @@ mod tests {
         check("", "a");
     }
 
+    /// Rows: D3, D4
     #[test]
     fn d3_d4_order_and_parents() {
         check("foo", "-foo -foo/a -foo/a/b foobar a/foo");
@@ -529,6 +530,7 @@ mod tests {
         check("*|!foo/x|foo", "-foo -foo/x");
     }
 
+    /// Rows: D5
     #[test]
     fn d5_wildcards() {
         check("*", "-a -a/b");
@@ -594,6 +596,7 @@ mod tests {
         assert!(anywhere.may_contain_included("a", anywhere.matches("a")));
     }
 
+    /// Rows: D10
     #[test]
     fn d10_which_ignored_directories_are_walked() {
         let check = |lines: &str, directory: &str, expected: bool| {

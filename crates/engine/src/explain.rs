@@ -210,6 +210,7 @@ fn add_or_number(error: &UserError) -> Option<String> {
     let what = match error {
         UserError::UnknownUser(_) => "user",
         UserError::UnknownGroup(_) => "group",
+        UserError::Unusable { .. } => return Some("use a number".to_owned()),
         UserError::TooLarge(_) => return None,
     };
     Some(format!(

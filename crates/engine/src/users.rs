@@ -5,7 +5,7 @@ use std::str;
 
 use dockerfile::chown::{self, Owner};
 use dockerfile::suggest;
-use store::layer::Tree;
+use store::layer::{EntryKind, Follow, SMALL_FILE_BYTES_MAX, Tree};
 
 /// The bytes of an image's user database. A missing file is empty.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +14,10 @@ pub(crate) struct UserDatabase<'a> {
     pub passwd: &'a [u8],
     /// `/etc/group`
     pub group: &'a [u8],
+    /// Why there is nothing in `passwd` though there is such a file (spec row C3).
+    pub passwd_unusable: Option<&'static str>,
+    /// The same of `group`.
+    pub group_unusable: Option<&'static str>,
 }
 
 /// The identity that a process runs with.
@@ -38,6 +42,16 @@ pub(crate) enum UserError {
     /// A name that `/etc/group` does not have.
     #[error("group `{0}` is not in the image's /etc/group")]
     UnknownGroup(String),
+    /// A name, and a file that cannot say what it means (spec row C3).
+    #[error("`{name}` cannot be looked up: the image's {file} {why}")]
+    Unusable {
+        /// The name.
+        name: String,
+        /// `/etc/passwd` or `/etc/group`.
+        file: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A number that no user can have (CVE-2024-40635: such numbers wrapped to
     /// root elsewhere).
     #[error("`{0}` is not a user or group number: they end at {ID_MAX}")]
@@ -60,6 +74,8 @@ impl<'a> UserDatabase<'a> {
         Self {
             passwd: tree.small_file(b"etc/passwd").unwrap_or_default(),
             group: tree.small_file(b"etc/group").unwrap_or_default(),
+            passwd_unusable: unusable(tree, b"etc/passwd"),
+            group_unusable: unusable(tree, b"etc/group"),
         }
     }
 
@@ -81,7 +97,7 @@ impl<'a> UserDatabase<'a> {
             Some(uid) => self.users().find(|known| known.uid == uid),
             None => {
                 let found = self.users().find(|known| known.name == user);
-                Some(found.ok_or_else(|| UserError::UnknownUser(user.to_owned()))?)
+                Some(found.ok_or_else(|| self.unknown_user(user))?)
             }
         };
         let uid = match (&known, id(user)?) {
@@ -150,7 +166,7 @@ impl<'a> UserDatabase<'a> {
             chown::Identity::Id(uid) => (*uid, *uid),
             chown::Identity::Name(name) => {
                 let known = self.users().find(|known| known.name == name);
-                let known = known.ok_or_else(|| UserError::UnknownUser(name.clone()))?;
+                let known = known.ok_or_else(|| self.unknown_user(name))?;
                 (known.uid, known.gid)
             }
         };
@@ -171,7 +187,7 @@ impl<'a> UserDatabase<'a> {
             UserError::UnknownGroup(name) => {
                 suggest::nearest(name, self.groups().map(|(name, _, _)| name))
             }
-            UserError::TooLarge(_) => None,
+            UserError::Unusable { .. } | UserError::TooLarge(_) => None,
         };
         found.map(str::to_owned)
     }
@@ -187,7 +203,25 @@ impl<'a> UserDatabase<'a> {
         let found = self.groups().find(|(known, _, _)| *known == name);
         found
             .map(|(_, gid, _)| gid)
-            .ok_or_else(|| UserError::UnknownGroup(name.to_owned()))
+            .ok_or_else(|| match self.group_unusable {
+                Some(why) => UserError::Unusable {
+                    name: name.to_owned(),
+                    file: "/etc/group",
+                    why,
+                },
+                None => UserError::UnknownGroup(name.to_owned()),
+            })
+    }
+
+    fn unknown_user(&self, name: &str) -> UserError {
+        match self.passwd_unusable {
+            Some(why) => UserError::Unusable {
+                name: name.to_owned(),
+                file: "/etc/passwd",
+                why,
+            },
+            None => UserError::UnknownUser(name.to_owned()),
+        }
     }
 
     fn users(&self) -> impl Iterator<Item = User<'a>> {
@@ -213,6 +247,29 @@ impl<'a> UserDatabase<'a> {
             let gid = fields.nth(1)?.parse().ok()?;
             Some((name, gid, fields.next().unwrap_or("")))
         })
+    }
+}
+
+/// Why a file of the database that exists has no content for us: it is only ever asked of the
+/// index of a layer, which keeps small regular files.
+fn unusable(tree: &Tree, path: &[u8]) -> Option<&'static str> {
+    if tree.small_file(path).is_some() {
+        return None;
+    }
+    let node = tree.resolve(path, Follow::All).ok()?.found()?;
+    match tree.node(node).content()?.kind() {
+        EntryKind::File { size, .. } if *size > SMALL_FILE_BYTES_MAX => {
+            Some("is larger than 64 KiB")
+        }
+        EntryKind::File { .. } => Some("is a link to a file of another name"),
+        EntryKind::Directory
+        | EntryKind::HardLink { .. }
+        | EntryKind::Symlink { .. }
+        | EntryKind::CharacterDevice { .. }
+        | EntryKind::BlockDevice { .. }
+        | EntryKind::Fifo
+        | EntryKind::Whiteout
+        | EntryKind::Opaque => Some("is not a regular file"),
     }
 }
 
@@ -242,6 +299,8 @@ mod tests {
         passwd:
             b"root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1001:Alice:/home/alice:/bin/sh\nbroken\n",
         group: b"root:x:0:\nwheel:x:10:root,alice\nalice:x:1001:\nstaff:x:50:bob,alice",
+        passwd_unusable: None,
+        group_unusable: None,
     };
 
     fn check_identity(text: &str, expected: &str) {

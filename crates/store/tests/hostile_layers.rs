@@ -43,6 +43,7 @@ fn taken(tar: &[u8]) -> (Cage, LayerIndex) {
     (cage, unpacked)
 }
 
+/// Rows: L6
 #[test]
 fn a01_names_with_parent_components() {
     for name in [
@@ -288,6 +289,7 @@ fn visible(layers: &[Vec<u8>]) -> Vec<String> {
     paths(&stack)
 }
 
+/// Rows: L1, L2
 #[test]
 fn a11_the_order_of_marks_and_files_does_not_matter() {
     let lower = Tar::new()
@@ -323,6 +325,7 @@ fn a11_the_order_of_marks_and_files_does_not_matter() {
     }
 }
 
+/// Rows: L2
 #[test]
 fn a11_a_directory_hidden_and_made_again() {
     let lower = Tar::new()
@@ -357,6 +360,7 @@ fn a11_a_directory_hidden_and_made_again() {
     }
 }
 
+/// Rows: L4
 #[test]
 fn a11_whiteouts_of_what_is_absent_leave_nothing_on_disk() {
     let lower = Tar::new().dir("d").end();
@@ -952,6 +956,7 @@ fn a27_times() {
     }
 }
 
+/// Rows: C3
 #[test]
 fn a31_user_databases() {
     let big = vec![b'x'; 70_000];
@@ -1021,6 +1026,7 @@ fn long_names_and_big_numbers_of_gnu() {
     assert_eq!(read.entries[0].metadata.uid, 0x20_0000);
 }
 
+/// Rows: L9
 #[test]
 fn old_sparse_files_of_gnu() {
     let mut header = Header::new("f", b'S').size(3).bytes(257, b"ustar  \0");

@@ -40,6 +40,7 @@ fn check(what: &str, edit: impl FnOnce(&Path), misses: bool) {
     assert_eq!(second.manifest, fresh.manifest, "{what}");
 }
 
+/// Rows: C17, C21
 #[test]
 fn every_field_that_a_layer_holds_is_in_the_key() {
     let mode = |path: &'static str, mode: u32| {
@@ -97,6 +98,7 @@ fn every_field_that_a_layer_holds_is_in_the_key() {
     check("a file that becomes a pipe", pipe, true);
 }
 
+/// Rows: C21
 #[test]
 fn what_no_layer_holds_is_not_in_the_key() {
     let touch = |root: &Path| {
@@ -131,6 +133,7 @@ fn what_no_layer_holds_is_not_in_the_key() {
     check("another name outside", linked_elsewhere, false);
 }
 
+/// Rows: C19, C21
 #[test]
 fn file_capabilities_are_in_the_key() {
     // Version 2, effective: CAP_NET_BIND_SERVICE.

@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 
+use engine::DockerfileSource;
+use testkit::validate_image;
+
 use crate::Bench;
 
 const NEW: &str = "d0755 0:0 0 n";
@@ -301,4 +304,46 @@ fn what_is_included_again_has_its_parents() {
             "n/z",
         ],
     );
+}
+
+/// Rows: D1, D2, D6
+#[test]
+fn the_ignore_file_beside_the_dockerfile_is_the_only_one() {
+    let bench = Bench::new();
+    bench
+        .file("a: A")
+        .file("b: B")
+        .file("deploy/Dockerfile: FROM BASE\nCOPY . /n/\n")
+        .file(".dockerignore: a\n");
+    let names = |ignore: Option<&str>| {
+        let root = bench.context.path();
+        let text = fs::read_to_string(root.join("deploy/Dockerfile")).unwrap();
+        let base = format!("{}/base:1", bench.registry.host());
+        let path = root.join("deploy/Dockerfile");
+        fs::write(&path, text.replace("BASE", &base)).unwrap();
+        if let Some(ignore) = ignore {
+            fs::write(root.join("deploy/Dockerfile.dockerignore"), ignore).unwrap();
+        }
+        let mut request = bench.request("FROM BASE\n");
+        request.dockerfile = DockerfileSource::Path(path);
+        bench.run(&request).unwrap();
+        let image = validate_image(&bench.registry, "out", "1").unwrap();
+        let entries = image.layers.last().unwrap().entries.iter();
+        entries.map(|entry| entry.name()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(None),
+        [
+            "n",
+            "n/.dockerignore",
+            "n/b",
+            "n/deploy",
+            "n/deploy/Dockerfile"
+        ]
+    );
+    let ignore = "\u{feff}b\n#a\n .dockerignore \n/deploy/\n";
+    assert_eq!(names(Some(ignore)), ["n", "n/a"]);
+    // All is left out, and the Dockerfile is read all the same.
+    assert_eq!(names(Some("*\n")), ["n"]);
+    assert_eq!(names(Some("**\n!a\n")), ["n", "n/a"]);
 }

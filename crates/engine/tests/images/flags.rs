@@ -312,3 +312,51 @@ fn unknown_owners_are_pointed_at() {
         "add the user in a RUN before this line, or use its number",
     );
 }
+
+/// Rows: C3
+#[test]
+fn user_databases_that_are_no_files() {
+    let bench = Bench::new();
+    bench
+        .file("a: A")
+        .file("large: ")
+        .file("database/me: me:x:70:71::/:/bin/sh\n")
+        .file("link/etc/passwd -> /usr/lib/passwd")
+        .file("lib/passwd: me:x:70:71::/:/bin/sh\n")
+        .file("other/etc/passwd -> ../me");
+    fs::write(bench.context.path().join("large"), vec![b'x'; 65_537]).unwrap();
+    let check_error = |make: &str, part: &str| {
+        let dockerfile = format!("FROM scratch\n{make}\nCOPY --chown=me a /n\n");
+        let error = bench.build(&dockerfile).unwrap_err();
+        assert!(error.contains(part), "{make}: {error}");
+        bench
+            .build(&dockerfile.replace("=me", "=7:8"))
+            .expect("numbers need no file");
+    };
+    check_error("WORKDIR /etc/passwd", "/etc/passwd is not a regular file");
+    check_error(
+        "COPY large /etc/passwd",
+        "/etc/passwd is larger than 64 KiB",
+    );
+    check_error(
+        "COPY database/me /\nCOPY other /",
+        "/etc/passwd is a link to a file of another name",
+    );
+    check_error("WORKDIR /etc", "`me` is not in the image's /etc/passwd");
+    let image =
+        bench.image("FROM scratch\nCOPY lib /usr/lib/\nCOPY link /\nCOPY --chown=me a /n\n");
+    assert_eq!(image.layers[2].listing(), ["-0644 70:71 1 n"]);
+}
+
+/// Rows: H12
+#[test]
+fn what_is_written_in_the_dockerfile_is_in_the_key() {
+    let bench = Bench::new();
+    let outcome = |body: &str| {
+        let dockerfile = format!("FROM BASE\nCOPY <<f /d/\n{body}\nf\n");
+        bench.build(&dockerfile).unwrap().steps[0].outcome
+    };
+    assert_eq!(outcome("one"), StepOutcome::Ran);
+    assert_eq!(outcome("one"), StepOutcome::Cached);
+    assert_eq!(outcome("two"), StepOutcome::Ran);
+}

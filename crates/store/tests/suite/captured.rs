@@ -154,6 +154,7 @@ fn nothing_changed() {
     check("mkdir -p a/b; echo x > a/b/f", "cat a/b/f; ls -l a", &[]);
 }
 
+/// Rows: L1
 #[test]
 fn files_appear_change_and_go() {
     check(
@@ -168,6 +169,7 @@ fn files_appear_change_and_go() {
     );
 }
 
+/// Rows: L10
 #[test]
 fn a_change_deep_down_brings_its_directories() {
     check(
@@ -182,6 +184,7 @@ fn a_change_deep_down_brings_its_directories() {
     );
 }
 
+/// Rows: L2
 #[test]
 fn a_directory_made_anew_hides_what_was_in_it() {
     check(
@@ -200,6 +203,7 @@ fn a_directory_made_anew_hides_what_was_in_it() {
     );
 }
 
+/// Rows: L5
 #[test]
 fn one_kind_takes_the_place_of_another() {
     check(
@@ -215,6 +219,7 @@ fn one_kind_takes_the_place_of_another() {
     );
 }
 
+/// Rows: L8, L9
 #[test]
 fn links_devices_modes_and_holes() {
     check(
@@ -239,6 +244,7 @@ fn links_devices_modes_and_holes() {
     );
 }
 
+/// Rows: L1, L14
 #[test]
 fn a_directory_renamed_is_copied_and_its_old_name_hidden() {
     check(
@@ -253,6 +259,7 @@ fn a_directory_renamed_is_copied_and_its_old_name_hidden() {
     );
 }
 
+/// Rows: L5
 #[test]
 fn directories_whose_metadata_changed_are_kept() {
     check(
@@ -262,6 +269,7 @@ fn directories_whose_metadata_changed_are_kept() {
     );
 }
 
+/// Rows: C19
 #[test]
 fn capabilities_lose_their_namespace_and_other_attributes_are_dropped() {
     let directory = directory();
@@ -289,6 +297,7 @@ fn capabilities_lose_their_namespace_and_other_attributes_are_dropped() {
     assert_eq!(attributes, [(&name, &version_2.into_boxed_slice())]);
 }
 
+/// Rows: L3
 #[test]
 fn a_file_named_like_a_whiteout_is_an_error_that_names_it() {
     let directory = directory();

@@ -70,6 +70,7 @@ fn sample(store: &Store, options: LayerOptions) -> Layer {
     writer.finish().unwrap()
 }
 
+/// Rows: L13
 #[test]
 fn stores_threads_and_days_do_not_change_a_layer() {
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
@@ -86,6 +87,7 @@ fn stores_threads_and_days_do_not_change_a_layer() {
     }
 }
 
+/// Rows: L15
 #[test]
 fn our_own_reader_finds_what_was_written() {
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
@@ -110,6 +112,7 @@ fn our_own_reader_finds_what_was_written() {
     }
 }
 
+/// Rows: L6, L7, L13
 #[test]
 fn gnu_tar_lists_what_was_written() {
     let directory = directory();
@@ -163,6 +166,7 @@ fn gnu_tar_lists_what_was_written() {
     assert_eq!(lines, expected.map(|line| words(&line)));
 }
 
+/// Rows: L12
 #[test]
 fn recompressing_keeps_the_diff_id() {
     let directory = directory();
@@ -176,6 +180,7 @@ fn recompressing_keeps_the_diff_id() {
 }
 
 /// Goes through in the memory of a few blocks.
+/// Rows: L15
 #[test]
 fn files_larger_than_a_tar_header_can_say() {
     let directory = directory();
@@ -203,6 +208,7 @@ fn check_refused(attempt: impl FnOnce(&mut LayerWriter) -> Result<(), LayerError
     assert_eq!(error.to_string(), message);
 }
 
+/// Rows: L3, L6, L13
 #[test]
 fn what_is_not_a_layer_is_refused_by_name() {
     let file = |size: u64, content: &'static [u8]| {
