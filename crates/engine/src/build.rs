@@ -278,11 +278,11 @@ fn origins(graph: &BuildGraph) -> BTreeMap<Digest, Repository> {
     let mut origins = BTreeMap::new();
     for step in graph.steps() {
         if let StepKind::Base(base) = &step.kind {
+            let Some(repository) = base.reference.repository() else {
+                continue;
+            };
             for layer in &base.layers {
-                origins.insert(
-                    layer.blob.digest.clone(),
-                    base.reference.repository().clone(),
-                );
+                origins.insert(layer.blob.digest.clone(), repository.clone());
             }
         }
     }

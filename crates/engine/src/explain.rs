@@ -27,6 +27,7 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
             true,
             (!offered.is_empty()).then(|| "choose one of those with `--platform`".to_owned()),
         ),
+        PinError::Layout { .. } => (true, None),
         PinError::Depth { .. }
         | PinError::Document { .. }
         | PinError::Config { .. }
@@ -37,6 +38,7 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
     let message = error.to_string();
     let source = match error {
         PinError::Registry { source, .. } => Some(source.into()),
+        PinError::Layout { source, .. } => Some(source.into()),
         PinError::Document { source, .. } => Some(source.into()),
         PinError::Config { source, .. } => Some(source.into()),
         PinError::Platform { .. }

@@ -21,6 +21,7 @@ mod foreign;
 mod image_set;
 mod interrupt;
 mod layers;
+mod layout;
 mod machine;
 mod output;
 mod pin;

@@ -5,15 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use graph::{BaseImage, BaseLayer};
-use oci::{
-    DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw, Reference,
-    Repository,
-};
+use graph::{BaseImage, BaseLayer, ImageName, LayoutImage};
+use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw};
 use registry::Client;
 use store::Store;
 
 use crate::event::{Event, Reporter};
+use crate::layout::{self, LayoutError};
 
 /// Indices in indices that are followed before the manifest must come.
 const INDEX_DEPTH_MAX: usize = 2;
@@ -24,7 +22,7 @@ pub(crate) struct Pins {
     client: Client,
     reporter: Arc<dyn Reporter>,
     pull: bool,
-    known: BTreeMap<(Reference, Platform), BaseImage>,
+    known: BTreeMap<(ImageName, Platform), BaseImage>,
 }
 
 /// Why an image cannot be used as a base.
@@ -32,7 +30,7 @@ pub(crate) struct Pins {
 pub(crate) enum PinError {
     #[error("could not look up {reference}")]
     Registry {
-        reference: Reference,
+        reference: ImageName,
         source: registry::Error,
     },
     #[error(
@@ -40,29 +38,34 @@ pub(crate) enum PinError {
         none_or(offered)
     )]
     Platform {
-        reference: Reference,
+        reference: ImageName,
         platform: Platform,
         offered: String,
     },
     #[error("{reference} is an index of indices of indices")]
-    Depth { reference: Reference },
+    Depth { reference: ImageName },
     #[error("{reference} has a manifest that kiln cannot use")]
     Document {
-        reference: Reference,
+        reference: ImageName,
         source: oci::DocumentError,
     },
     #[error("{reference} has a configuration that kiln cannot use")]
     Config {
-        reference: Reference,
+        reference: ImageName,
         source: oci::RawError,
     },
     #[error(
         "{reference} is damaged: its manifest has {layers} layers, its configuration {diff_ids}"
     )]
     LayerCount {
-        reference: Reference,
+        reference: ImageName,
         layers: usize,
         diff_ids: usize,
+    },
+    #[error("could not take {reference} from its directory")]
+    Layout {
+        reference: ImageName,
+        source: LayoutError,
     },
     #[error(transparent)]
     Disk(#[from] store::DiskError),
@@ -87,23 +90,25 @@ impl Pins {
     }
 
     /// What was found for a name that has been looked up.
-    pub(crate) fn get(&self, reference: &Reference, platform: &Platform) -> Option<&BaseImage> {
+    pub(crate) fn get(&self, reference: &ImageName, platform: &Platform) -> Option<&BaseImage> {
         self.known.get(&(reference.clone(), platform.clone()))
     }
 
     /// Looks a name up unless that has been done.
     pub(crate) async fn look_up(
         &mut self,
-        reference: &Reference,
+        reference: &ImageName,
         platform: &Platform,
     ) -> Result<(), PinError> {
         let key = (reference.clone(), platform.clone());
         if !self.known.contains_key(&key) {
             let image = self.fetch(reference, platform).await?;
-            self.reporter.report(Event::Resolved {
-                reference: reference.clone(),
-                digest: image.manifest.digest.clone(),
-            });
+            if let ImageName::Registry(reference) = reference {
+                self.reporter.report(Event::Resolved {
+                    reference: reference.clone(),
+                    digest: image.manifest.digest.clone(),
+                });
+            }
             self.known.insert(key, image);
         }
         Ok(())
@@ -111,7 +116,7 @@ impl Pins {
 
     async fn fetch(
         &self,
-        reference: &Reference,
+        reference: &ImageName,
         platform: &Platform,
     ) -> Result<BaseImage, PinError> {
         let failed = |source| PinError::Registry {
@@ -119,11 +124,17 @@ impl Pins {
             source,
         };
         // A digest that the store has needs no registry; a tag may have moved and does.
-        let digest = match reference.digest() {
-            Some(digest) if !self.pull && self.store.blobs().contains(digest) => digest.clone(),
-            _ => self.client.resolve(reference).await.map_err(failed)?.digest,
+        let digest = match reference {
+            ImageName::Registry(name) => match name.digest() {
+                Some(digest) if !self.pull && self.store.blobs().contains(digest) => digest.clone(),
+                _ => self.client.resolve(name).await.map_err(failed)?.digest,
+            },
+            ImageName::Layout(layout) => {
+                let platform = platform.clone();
+                let found = in_layout(layout, move |layout| layout::find(layout, &platform)).await;
+                found.map_err(|source| unusable(reference, source))?
+            }
         };
-        let repository = reference.repository();
         let mut document = self.document(reference, digest).await?;
         let mut depth = 0;
         let manifest = loop {
@@ -149,9 +160,7 @@ impl Pins {
                 }
             }
         };
-        let config = self
-            .config(reference, repository, &manifest.value().config)
-            .await?;
+        let config = self.config(reference, &manifest.value().config).await?;
         let (layers, diff_ids) = (&manifest.value().layers, &config.rootfs.diff_ids);
         if layers.len() != diff_ids.len() {
             return Err(PinError::LayerCount {
@@ -159,6 +168,16 @@ impl Pins {
                 layers: layers.len(),
                 diff_ids: diff_ids.len(),
             });
+        }
+        if let ImageName::Layout(layout) = reference {
+            let (store, blobs) = (self.store.clone(), layers.clone());
+            let imported = in_layout(layout, move |layout| {
+                let mut blobs = blobs.iter();
+                blobs.try_for_each(|blob| layout::import(layout, &store, blob))
+            });
+            imported
+                .await
+                .map_err(|source| unusable(reference, source))?;
         }
         let layers = diff_ids
             .iter()
@@ -177,7 +196,7 @@ impl Pins {
         })
     }
 
-    async fn document(&self, reference: &Reference, digest: Digest) -> Result<Document, PinError> {
+    async fn document(&self, reference: &ImageName, digest: Digest) -> Result<Document, PinError> {
         if self.store.blobs().contains(&digest)
             && let Ok(bytes) = self.store.blobs().read(&digest, DOCUMENT_BYTES_MAX)
         {
@@ -186,23 +205,31 @@ impl Pins {
                 source,
             });
         }
-        let at_digest = reference.repository().at_digest(digest);
-        let document =
-            self.client
-                .manifest(&at_digest)
-                .await
-                .map_err(|source| PinError::Registry {
+        let document = match reference {
+            ImageName::Registry(name) => {
+                let at_digest = name.repository().at_digest(digest);
+                let document = self.client.manifest(&at_digest).await;
+                document.map_err(|source| PinError::Registry {
                     reference: reference.clone(),
                     source,
-                })?;
+                })?
+            }
+            ImageName::Layout(layout) => {
+                let read = in_layout(layout, move |layout| layout::document(layout, &digest)).await;
+                let bytes = read.map_err(|source| unusable(reference, source))?;
+                Document::read(bytes, None).map_err(|source| PinError::Document {
+                    reference: reference.clone(),
+                    source,
+                })?
+            }
+        };
         self.store.blobs().put(document.bytes())?;
         Ok(document)
     }
 
     async fn config(
         &self,
-        reference: &Reference,
-        repository: &Repository,
+        reference: &ImageName,
         descriptor: &Descriptor,
     ) -> Result<ImageConfig, PinError> {
         let bytes = match self
@@ -212,16 +239,25 @@ impl Pins {
         {
             Ok(bytes) => bytes,
             Err(_) => {
-                let bytes = self
-                    .client
-                    .document(repository, descriptor, DOCUMENT_BYTES_MAX)
-                    .await
-                    .map_err(|source| PinError::Registry {
-                        reference: reference.clone(),
-                        source,
-                    })?;
+                let bytes = match reference {
+                    ImageName::Registry(name) => self
+                        .client
+                        .document(name.repository(), descriptor, DOCUMENT_BYTES_MAX)
+                        .await
+                        .map_err(|source| PinError::Registry {
+                            reference: reference.clone(),
+                            source,
+                        })?
+                        .to_vec(),
+                    ImageName::Layout(layout) => {
+                        let digest = descriptor.digest.clone();
+                        in_layout(layout, move |layout| layout::document(layout, &digest))
+                            .await
+                            .map_err(|source| unusable(reference, source))?
+                    }
+                };
                 self.store.blobs().put(&bytes)?;
-                bytes.to_vec()
+                bytes
             }
         };
         let config = Raw::<ImageConfig>::read(bytes).map_err(|source| PinError::Config {
@@ -229,6 +265,24 @@ impl Pins {
             source,
         })?;
         Ok(config.value().clone())
+    }
+}
+
+/// Does something with a layout where it holds nobody up.
+async fn in_layout<T: Send + 'static>(
+    layout: &LayoutImage,
+    work: impl FnOnce(&LayoutImage) -> Result<T, LayoutError> + Send + 'static,
+) -> Result<T, LayoutError> {
+    let layout = layout.clone();
+    tokio::task::spawn_blocking(move || work(&layout))
+        .await
+        .expect("reading a layout does not panic")
+}
+
+fn unusable(reference: &ImageName, source: LayoutError) -> PinError {
+    PinError::Layout {
+        reference: reference.clone(),
+        source,
     }
 }
 

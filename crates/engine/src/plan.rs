@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use graph::{BaseImage, BuildGraph, Lowered, Pinned, Request, StageSet};
-use oci::Reference;
+use graph::{BaseImage, BuildGraph, ImageName, Lowered, Pinned, Request, StageSet};
 
 use crate::error::BuildError;
 use crate::explain::unpinned;
@@ -81,7 +80,7 @@ impl Planner<'_> {
     /// need in turn.
     async fn pin(
         &mut self,
-        mut stages: StageSet<Reference>,
+        mut stages: StageSet<ImageName>,
     ) -> Result<StageSet<BaseImage>, BuildError> {
         loop {
             for named in stages.images() {
@@ -91,7 +90,7 @@ impl Planner<'_> {
                 };
                 looked_up.map_err(|error| unpinned(error, self.text, named.span))?;
             }
-            let fact = |reference: &Reference, platform: &oci::Platform| {
+            let fact = |reference: &ImageName, platform: &oci::Platform| {
                 self.pins
                     .get(reference, platform)
                     .expect("all have been looked up")

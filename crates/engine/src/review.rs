@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::lint::{self, Settings, SettingsError};
 use dockerfile::{Diagnostic, Dockerfile, LineColumn, Parse, frontend};
-use graph::{BuildGraph, Request, StageSet, copies_of_ignored};
-use oci::Reference;
+use graph::{BuildGraph, ImageName, Request, StageSet, copies_of_ignored};
 
 use crate::error::BuildError;
 use crate::event::Event;
@@ -82,7 +81,7 @@ impl<'t> Review<'t> {
         &self,
         request: &Request,
         which: Stages,
-    ) -> Result<StageSet<Reference>, BuildError> {
+    ) -> Result<StageSet<ImageName>, BuildError> {
         let stages = match (which, &request.target) {
             (Stages::All, None) => graph::all_stages(&self.tree, request),
             (Stages::All, Some(_)) | (Stages::OfTarget, _) => graph::stages(&self.tree, request),

@@ -5,11 +5,11 @@ use dockerfile::ignore::IgnoreFile;
 use dockerfile::lint::{self, Settings};
 use dockerfile::{Diagnostic, Dockerfile, Parse};
 
-use oci::{Descriptor, Digest, ImageConfig, MediaType, Reference};
+use oci::{Descriptor, Digest, ImageConfig, MediaType};
 
 use crate::{
-    BaseImage, BuildGraph, NamedImage, Request, StageSet, all_stages, copies_of_ignored, lower,
-    stages,
+    BaseImage, BuildGraph, ImageName, NamedImage, Request, StageSet, all_stages, copies_of_ignored,
+    lower, stages,
 };
 
 /// What was found.
@@ -93,7 +93,7 @@ fn steps(
     Ok((lowered.graph, lowered.warnings))
 }
 
-impl StageSet<Reference> {
+impl StageSet<ImageName> {
     /// Puts images that say nothing in place of names, for a check without a registry. What is
     /// lowered from such a set cannot be built.
     fn assume(self) -> StageSet<BaseImage> {
@@ -111,6 +111,7 @@ impl StageSet<Reference> {
             source: self.source,
             stages: self.stages,
             images: images.collect(),
+            contexts: self.contexts,
             images_are_assumed: true,
             warnings: self.warnings,
         }

@@ -1,15 +1,15 @@
 //! Images at both ends of a build: the bases that come in, and the target that goes out.
 
 use dockerfile::Span;
-use oci::{Descriptor, DiffId, History, ImageConfig, Reference};
+use oci::{Descriptor, DiffId, History, ImageConfig};
 
-use crate::StepId;
+use crate::{ImageName, StepId};
 
 /// An image that a Dockerfile names, once it has been looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseImage {
-    /// As the Dockerfile names it, with defaults applied.
-    pub reference: Reference,
+    /// As the Dockerfile names it, with defaults applied, or what the user put in its place.
+    pub reference: ImageName,
     /// The manifest for the platform that was asked for.
     pub manifest: Descriptor,
     /// The image's configuration: its variables, user, directory, shell and triggers change what

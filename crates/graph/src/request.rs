@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oci::{Platform, Reference};
+use oci::Platform;
+
+use crate::ImageName;
 
 /// Everything beside the Dockerfile that decides what is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Request {
     pub network: Network,
     /// `--add-host`, in order.
     pub extra_hosts: Vec<ExtraHost>,
-    /// `--build-context`, by name.
+    /// `--build-context`, by name in lower case.
     pub contexts: BTreeMap<String, NamedContext>,
     /// `--no-cache-filter`: stages that are built anew.
     pub no_cache_stages: BTreeSet<String>,
@@ -105,7 +107,7 @@ pub enum NamedContext {
     /// Files of a directory, an archive or a repository: whoever builds has them.
     Files,
     /// An image.
-    Image(Reference),
+    Image(ImageName),
 }
 
 /// Something that a Dockerfile may only do where the user allowed it (`--allow`).

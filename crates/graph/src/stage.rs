@@ -5,10 +5,12 @@
 //! is known, or with a larger set of names:
 //!
 //! ```text
-//! stages(tree) → StageSet<Reference> ──pin──→ Pinned::All(StageSet<BaseImage>) → lower
-//!                     ↑                 └───→ Pinned::More(StageSet<Reference>) ─┐
+//! stages(tree) → StageSet<ImageName> ──pin──→ Pinned::All(StageSet<BaseImage>) → lower
+//!                     ↑                 └───→ Pinned::More(StageSet<ImageName>) ─┐
 //!                     └──────────────────────────────────────────────────────────┘
 //! ```
+
+use std::collections::BTreeMap;
 
 use dockerfile::{
     Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction, InstructionKind, Span,
@@ -19,7 +21,7 @@ use oci::{Platform, Reference};
 use crate::from_rules::{self, GlobalArguments};
 use crate::platform::not_a_platform;
 use crate::scope::Scope;
-use crate::{BaseImage, Origin, Request};
+use crate::{BaseImage, ImageName, NamedContext, Origin, Request};
 
 /// The stages that a target needs. `B` is what is known of the images: their names, or everything.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct StageSet<B> {
     /// In the order of the file; the target is the last.
     pub(crate) stages: Vec<Stage>,
     pub(crate) images: Vec<NamedImage<B>>,
+    /// The named contexts whose files are needed.
+    pub(crate) contexts: Vec<String>,
     /// Nobody looked the images up: what depends on them is not known.
     pub(crate) images_are_assumed: bool,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -50,7 +54,7 @@ pub enum Pinned {
     /// Everything.
     All(StageSet<BaseImage>),
     /// That triggers of these images need more images. The set names the old ones too.
-    More(StageSet<Reference>),
+    More(StageSet<ImageName>),
 }
 
 impl<B> StageSet<B> {
@@ -65,11 +69,11 @@ impl<B> StageSet<B> {
     }
 }
 
-impl StageSet<Reference> {
+impl StageSet<ImageName> {
     /// Puts facts in place of names. `look_up` is asked once for each image of the set.
     pub fn pin(
         &self,
-        mut look_up: impl FnMut(&Reference, &Platform) -> BaseImage,
+        mut look_up: impl FnMut(&ImageName, &Platform) -> BaseImage,
     ) -> Result<Pinned, Vec<Diagnostic>> {
         let known: Vec<NamedImage<BaseImage>> = self
             .images
@@ -80,7 +84,7 @@ impl StageSet<Reference> {
                 span: named.span,
             })
             .collect();
-        let fact = |reference: &Reference, platform: &Platform| {
+        let fact = |reference: &ImageName, platform: &Platform| {
             let place = self
                 .images
                 .iter()
@@ -99,6 +103,7 @@ impl StageSet<Reference> {
                 source: more.source,
                 stages: more.stages,
                 images,
+                contexts: more.contexts,
                 images_are_assumed: false,
                 warnings: more.warnings,
             }),
@@ -111,7 +116,7 @@ impl StageSet<Reference> {
 pub fn stages(
     tree: &Dockerfile,
     request: &Request,
-) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+) -> Result<StageSet<ImageName>, Vec<Diagnostic>> {
     Source::read(tree, request)?.resolve(&|_, _| None)
 }
 
@@ -120,7 +125,7 @@ pub fn stages(
 pub fn all_stages(
     tree: &Dockerfile,
     request: &Request,
-) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+) -> Result<StageSet<ImageName>, Vec<Diagnostic>> {
     let mut source = Source::read(tree, request)?;
     source.all_are_needed = true;
     source.resolve(&|_, _| None)
@@ -134,6 +139,8 @@ pub(crate) struct Source {
     stages: Vec<SourceStage>,
     target: usize,
     platform: Platform,
+    /// `--build-context`, by name in lower case.
+    contexts: BTreeMap<String, NamedContext>,
     /// Names that any ARG of the file declares.
     pub(crate) declared: Vec<String>,
     /// Those that the target does not need are wanted too.
@@ -167,6 +174,8 @@ pub(crate) enum StageBase {
     Scratch,
     Stage(usize),
     Image(usize),
+    /// All files of one of [`StageSet::contexts`].
+    Context(usize),
 }
 
 /// An instruction of a stage, whoever wrote it.
@@ -188,6 +197,8 @@ pub(crate) enum FilesOf {
     Scratch,
     Stage(usize),
     Image(usize),
+    /// One of [`StageSet::contexts`].
+    Context(usize),
 }
 
 impl Planned {
@@ -212,7 +223,9 @@ impl Planned {
 enum Named {
     Scratch,
     Stage(usize),
-    Image(Reference, Platform, Span),
+    Image(ImageName, Platform, Span),
+    /// Files that the user named.
+    Files(String),
 }
 
 struct Draft {
@@ -222,7 +235,7 @@ struct Draft {
     instructions: Vec<(Planned, Vec<Named>)>,
 }
 
-type Fact<'f> = dyn Fn(&Reference, &Platform) -> Option<&'f NamedImage<BaseImage>> + 'f;
+type Fact<'f> = dyn Fn(&ImageName, &Platform) -> Option<&'f NamedImage<BaseImage>> + 'f;
 
 impl Source {
     fn read(tree: &Dockerfile, request: &Request) -> Result<Self, Vec<Diagnostic>> {
@@ -300,6 +313,7 @@ impl Source {
             stages,
             target,
             platform: request.platform.clone(),
+            contexts: request.contexts.clone(),
             declared,
             all_are_needed: false,
             warnings,
@@ -308,7 +322,7 @@ impl Source {
 
     /// Walks from the target to what it needs. A stage needs only earlier ones, so one pass
     /// backwards finds all of them.
-    fn resolve(&self, fact: &Fact<'_>) -> Result<StageSet<Reference>, Vec<Diagnostic>> {
+    fn resolve(&self, fact: &Fact<'_>) -> Result<StageSet<ImageName>, Vec<Diagnostic>> {
         let mut findings = self.warnings.clone();
         let mut needed = vec![self.all_are_needed; self.stages.len()];
         needed[self.target] = true;
@@ -337,13 +351,23 @@ impl Source {
 
     fn draft(&self, number: usize, fact: &Fact<'_>, findings: &mut Vec<Diagnostic>) -> Draft {
         let stage = &self.stages[number];
+        if let Some(name) = self.stage_name(number)
+            && let Some(base) = self.named_context(name, &self.platform, stage.span)
+        {
+            // It stands for the whole stage: what is written there is not done (F7).
+            return Draft {
+                base,
+                platform: self.platform.clone(),
+                instructions: Vec::new(),
+            };
+        }
         findings.extend(dockerfile::lint::stage(&stage.instructions));
         // Without a base there is an error, and the lines below may hold more of them.
         let nothing = || (Named::Scratch, self.platform.clone());
         let (base, platform) = self.base(number, findings).unwrap_or_else(nothing);
         let mut planned = Vec::new();
         match &base {
-            Named::Scratch => {}
+            Named::Scratch | Named::Files(_) => {}
             Named::Stage(earlier) => {
                 // Triggers of an earlier stage: their text is in this file.
                 for instruction in &self.stages[*earlier].instructions {
@@ -412,6 +436,9 @@ impl Source {
         if text == "scratch" {
             return Some((Named::Scratch, self.platform.clone()));
         }
+        if let Some(named) = self.named_context(&text, &platform, image.span) {
+            return Some((named, platform));
+        }
         // FROM compares with the lower-cased names as they are, and knows no numbers (F3, F4).
         let earlier = (0..number)
             .rev()
@@ -421,7 +448,7 @@ impl Source {
         }
         match text.parse::<Reference>() {
             Ok(reference) => {
-                let named = Named::Image(reference, platform.clone(), image.span);
+                let named = self.image(reference, &platform, image.span);
                 Some((named, platform))
             }
             Err(error) => {
@@ -430,6 +457,26 @@ impl Source {
                 None
             }
         }
+    }
+
+    /// What the user gave this very name to (F7).
+    fn named_context(&self, name: &str, platform: &Platform, span: Span) -> Option<Named> {
+        Some(match self.contexts.get(name)? {
+            NamedContext::Files => Named::Files(name.to_owned()),
+            NamedContext::Image(image) => Named::Image(image.clone(), platform.clone(), span),
+        })
+    }
+
+    /// An image, or what the user put in its place: a name that means the same image, however it
+    /// is written (F7).
+    fn image(&self, reference: Reference, platform: &Platform, span: Span) -> Named {
+        let is_meant = |name: &&String| {
+            name.parse::<Reference>()
+                .is_ok_and(|name| name == reference)
+        };
+        let name = self.contexts.keys().find(is_meant);
+        name.and_then(|name| self.named_context(name, platform, span))
+            .unwrap_or_else(|| Named::Image(reference.into(), platform.clone(), span))
     }
 
     fn stage_name(&self, number: usize) -> Option<&str> {
@@ -498,6 +545,10 @@ impl Source {
                 )),
             };
         }
+        let lower = text.to_ascii_lowercase();
+        if let Some(named) = self.named_context(&lower, &self.platform, place) {
+            return Ok(named);
+        }
         let named = |stage: &usize| {
             self.stage_name(*stage)
                 .is_some_and(|name| name.eq_ignore_ascii_case(text))
@@ -523,7 +574,7 @@ impl Source {
         }
         match text.parse::<Reference>() {
             // The image of a copy is for the target, not for the stage (F13).
-            Ok(reference) => Ok(Named::Image(reference, self.platform.clone(), place)),
+            Ok(reference) => Ok(self.image(reference, &self.platform, place)),
             Err(error) => Err(fail(error.to_string(), "neither a stage nor an image")),
         }
     }
@@ -533,8 +584,8 @@ impl Source {
         &self,
         drafts: Vec<(usize, Draft)>,
         warnings: Vec<Diagnostic>,
-    ) -> StageSet<Reference> {
-        let mut images: Vec<NamedImage<Reference>> = Vec::new();
+    ) -> StageSet<ImageName> {
+        let mut images: Vec<NamedImage<ImageName>> = Vec::new();
         let mut stages: Vec<Stage> = Vec::new();
         let numbers: Vec<usize> = drafts.iter().map(|(number, _)| *number).collect();
         let place = |number: usize| {
@@ -542,7 +593,7 @@ impl Source {
                 .binary_search(&number)
                 .expect("every stage that a needed stage names is needed")
         };
-        let mut image = |reference: Reference, platform: Platform, span: Span| {
+        let mut image = |reference: ImageName, platform: Platform, span: Span| {
             let known = images
                 .iter()
                 .position(|named| named.image == reference && named.platform == platform);
@@ -553,6 +604,14 @@ impl Source {
                     span,
                 });
                 images.len() - 1
+            })
+        };
+        let mut contexts: Vec<String> = Vec::new();
+        let mut context = |name: String| {
+            let known = contexts.iter().position(|known| *known == name);
+            known.unwrap_or_else(|| {
+                contexts.push(name);
+                contexts.len() - 1
             })
         };
         for (number, draft) in drafts {
@@ -571,6 +630,7 @@ impl Source {
                 Named::Image(reference, wanted, span) => {
                     (StageBase::Image(image(reference, wanted, span)), platform)
                 }
+                Named::Files(name) => (StageBase::Context(context(name)), platform),
             };
             let instructions = instructions
                 .into_iter()
@@ -583,6 +643,7 @@ impl Source {
                             Named::Image(reference, wanted, span) => {
                                 FilesOf::Image(image(reference, wanted, span))
                             }
+                            Named::Files(name) => FilesOf::Context(context(name)),
                         })
                         .collect(),
                     ..planned
@@ -600,6 +661,7 @@ impl Source {
             source: self.clone(),
             stages,
             images,
+            contexts,
             images_are_assumed: false,
             warnings,
         }

@@ -8,9 +8,11 @@ use std::fmt;
 use dockerfile::chmod::ModeChange;
 use dockerfile::chown::Owner;
 use dockerfile::{Span, Spanned};
-use oci::{Digest, Platform, Reference};
+use oci::{Digest, Platform};
 
-use crate::{BaseImage, ExtraHost, Network, RunMount, RunMountKind, TargetImage, Ulimit};
+use crate::{
+    BaseImage, ExtraHost, ImageName, Network, RunMount, RunMountKind, TargetImage, Ulimit,
+};
 
 /// The place of a step in its graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,7 +200,7 @@ pub enum Origin {
     /// As a trigger of an image that the Dockerfile builds on, or of an earlier stage.
     Onbuild {
         /// The image, or nothing when it is a stage of the same Dockerfile.
-        reference: Option<Reference>,
+        reference: Option<ImageName>,
         /// The trigger's text.
         text: String,
     },

@@ -1,17 +1,16 @@
 //! Triggers (ONBUILD) of base images: text that becomes instructions of a stage (I9).
 
 use dockerfile::{Diagnostic, Span, parse_onbuild};
-use oci::Reference;
 
-use crate::Origin;
 use crate::stage::{Planned, Source};
+use crate::{ImageName, Origin};
 
 impl Source {
     /// Reads one trigger of the image that is named at `span`.
     pub(crate) fn trigger(
         &self,
         text: &str,
-        reference: &Reference,
+        reference: &ImageName,
         span: Span,
         planned: &mut Vec<Planned>,
         findings: &mut Vec<Diagnostic>,

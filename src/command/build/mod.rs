@@ -2,6 +2,7 @@
 
 mod annotation;
 mod call;
+mod named_contexts;
 mod output;
 mod platforms;
 mod results;
@@ -9,7 +10,6 @@ mod source;
 mod unsupported;
 pub(crate) mod values;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ use engine::{BuildRequest, Output, SandboxChoice};
 use oci::{Compression, Platform};
 
 use self::call::Call;
+use self::named_contexts::NamedContexts;
 use self::output::{OutputFlags, Outputs};
 use self::platforms::Platforms;
 use self::results::Results;
@@ -51,6 +52,12 @@ pub(crate) struct BuildArguments {
     /// Name of the image, can be repeated
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     tags: Vec<String>,
+
+    /// Files or an image under a name for FROM and --from, can be repeated: a directory, a tar
+    /// archive, the address of an archive or of a git repository, docker-image://NAME,
+    /// oci-layout://PATH[:TAG][@DIGEST]
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    build_contexts: Vec<String>,
 
     /// Value of an ARG; NAME alone takes it from the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
@@ -301,10 +308,12 @@ impl BuildArguments {
         }
         annotation::check(&annotations, &platforms.shape(), &graph.platform)?;
         let context = source::context(&self.context)?;
+        let named = NamedContexts::read(&self.build_contexts)?;
+        graph.contexts = named.names;
         let request = BuildRequest {
             dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
             context,
-            named_contexts: BTreeMap::new(),
+            named_contexts: named.files,
             graph,
             shape: platforms.shape(),
             outputs: match outputs.outputs.as_slice() {

@@ -15,8 +15,6 @@ pub(crate) struct UnsupportedFlags {
     #[arg(long, hide = true, num_args = 0..=1)]
     attest: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
-    build_context: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     builder: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     cache_from: Vec<Option<String>>,
@@ -46,7 +44,6 @@ impl UnsupportedFlags {
         let Self {
             allow,
             attest,
-            build_context,
             builder,
             cache_from,
             cache_to,
@@ -66,7 +63,6 @@ impl UnsupportedFlags {
         let flags = [
             ("--allow", given(allow)),
             ("--attest", given(attest)),
-            ("--build-context", given(build_context)),
             ("--builder", given(builder)),
             ("--cache-from", given(cache_from)),
             ("--cache-to", given(cache_to)),

@@ -2,7 +2,7 @@
 //! know each other.
 
 mod docker_archive;
-mod image_files;
+pub(crate) mod image_files;
 mod load;
 mod local;
 mod oci_layout;

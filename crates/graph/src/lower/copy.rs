@@ -95,7 +95,7 @@ impl Lowerer<'_> {
             .planned
             .files_of
             .first()
-            .map(|&from| self.files_step(from, line));
+            .map(|&from| self.file_source(from, line));
         let sources = self.sources(state, line, &flags, from, sources);
         self.copied(state, line, &flags, sources, destination)
     }
@@ -260,7 +260,7 @@ impl Lowerer<'_> {
         state: &State,
         line: Line<'_>,
         flags: &Flags<'_>,
-        from: Option<StepId>,
+        from: Option<FileSource>,
         sources: &[dockerfile::CopySource],
     ) -> Option<(Vec<CopySource>, Vec<String>)> {
         let (mut lowered, mut shown) = (Vec::new(), Vec::new());
@@ -281,10 +281,8 @@ impl Lowerer<'_> {
                         false => (paths::relative(&path), 0),
                     };
                     let span = line.planned.place(word.span);
-                    let from = match from {
-                        Some(step) => FileSource::Step(step),
-                        None => FileSource::Context(ContextName::Main),
-                    };
+                    let main = FileSource::Context(ContextName::Main);
+                    let from = from.clone().unwrap_or(main);
                     lowered.push(CopySource::Files {
                         from,
                         pattern,
@@ -342,13 +340,17 @@ impl Lowerer<'_> {
         })
     }
 
-    /// The step whose output a `from` means.
-    pub(super) fn files_step(&mut self, files: FilesOf, line: Line<'_>) -> StepId {
-        match files {
+    /// Where the files are that a `from` means.
+    pub(super) fn file_source(&mut self, files: FilesOf, line: Line<'_>) -> FileSource {
+        FileSource::Step(match files {
             FilesOf::Scratch => self.nothing(line),
             FilesOf::Stage(earlier) => self.states[earlier].step,
             FilesOf::Image(image) => self.copied_image(image),
-        }
+            FilesOf::Context(context) => {
+                let name = self.set.contexts[context].clone();
+                return FileSource::Context(ContextName::Named(name));
+            }
+        })
     }
 
     /// The base step of an image that is only copied from: one for all its copies.

@@ -5,6 +5,7 @@
 //! of a Dockerfile are collected before anything is given up.
 
 mod config;
+mod context;
 mod copy;
 mod remote;
 mod render;
@@ -164,20 +165,12 @@ impl<'s> Lowerer<'s> {
                 state
             }
             StageBase::Scratch => {
-                let config = ImageConfig {
-                    architecture: stage.platform.architecture.clone(),
-                    variant: stage.platform.variant.clone(),
-                    os: stage.platform.os.clone(),
-                    config: ContainerConfig {
-                        working_dir: "/".to_owned(),
-                        ..ContainerConfig::default()
-                    },
-                    ..ImageConfig::default()
-                };
                 let title = "FROM scratch".to_owned();
                 let step = self.push(StepKind::Scratch, stage.span, title, stage.shown.clone());
+                let config = empty_config(stage);
                 State::new(step, config, Vec::new(), stage.platform.clone(), step_count)
             }
+            StageBase::Context(context) => self.begin_with_files(stage, context, step_count),
             StageBase::Image(image) => {
                 let base = &self.set.images[image].image;
                 self.warn_of_platform(base, stage);
@@ -545,6 +538,20 @@ impl State {
     }
 }
 
+/// The configuration of a stage that builds on no image.
+fn empty_config(stage: &Stage) -> ImageConfig {
+    ImageConfig {
+        architecture: stage.platform.architecture.clone(),
+        variant: stage.platform.variant.clone(),
+        os: stage.platform.os.clone(),
+        config: ContainerConfig {
+            working_dir: "/".to_owned(),
+            ..ContainerConfig::default()
+        },
+        ..ImageConfig::default()
+    }
+}
+
 /// Whether an instruction counts as a step in titles, as BuildKit counts.
 fn has_step(planned: &Planned) -> bool {
     match &planned.instruction.kind {
@@ -570,8 +577,7 @@ fn has_step(planned: &Planned) -> bool {
 }
 
 fn base_name(base: &BaseImage) -> String {
-    let digest = base.manifest.digest.clone();
-    base.reference.with_digest(digest).to_string()
+    base.reference.at(&base.manifest.digest)
 }
 
 /// The history of a base, with exactly one entry with a layer for each of its layers: images made

@@ -2,7 +2,7 @@
 //! with places in the text.
 
 use graph::{HistoryEntry, StepKind};
-use oci::{ContainerConfig, ImageConfig, Reference};
+use oci::{ContainerConfig, ImageConfig};
 use proptest::prelude::*;
 
 use crate::support;
@@ -66,7 +66,7 @@ proptest! {
         let text = format!("ARG A=a\nFROM a\n{}\n", lines.join("\n"));
         let mut request = support::request();
         request.target = target;
-        let look_up = |reference: &Reference, _: &oci::Platform| {
+        let look_up = |reference: &graph::ImageName, _: &oci::Platform| {
             let on_build = triggers.iter().map(|line| (*line).to_owned()).collect();
             let config = ImageConfig {
                 config: ContainerConfig { on_build, env: vec!["=".to_owned()], ..ContainerConfig::default() },

@@ -52,7 +52,7 @@ fn dockerfiles_become_graphs() {
 
 fn outcome(text: &str, words: &str) -> String {
     let (request, images) = read_request(words);
-    let look_up = |reference: &Reference, _: &oci::Platform| {
+    let look_up = |reference: &graph::ImageName, _: &oci::Platform| {
         let config = images.get(reference).cloned().unwrap_or_else(plain_config);
         let layers: Vec<String> = config
             .history
@@ -95,7 +95,7 @@ fn plain_config() -> ImageConfig {
     }
 }
 
-fn read_request(words: &str) -> (Request, HashMap<Reference, ImageConfig>) {
+fn read_request(words: &str) -> (Request, HashMap<graph::ImageName, ImageConfig>) {
     let mut request = support::request();
     let mut images = HashMap::new();
     for line in words.lines().filter(|line| !line.is_empty()) {
@@ -136,7 +136,7 @@ fn read_request(words: &str) -> (Request, HashMap<Reference, ImageConfig>) {
                 let (name, json) = pair(' ');
                 let reference = name.parse().expect("a reference");
                 let config = serde_json::from_str(json).expect("a configuration");
-                images.insert(reference, config);
+                images.insert(graph::ImageName::Registry(reference), config);
             }
             other => panic!("unknown key {other}"),
         }

@@ -1,7 +1,7 @@
 //! Several platforms: the graphs of each as one, and what the solver finds that they share.
 
 use graph::{BuildGraph, KeyKind, Request, StepState};
-use oci::{ImageConfig, Platform, Reference};
+use oci::{ImageConfig, Platform};
 
 use crate::machine::Machine;
 use crate::support::{image, lowered, platform};
@@ -19,7 +19,7 @@ RUN test
 ";
 
 /// Images whose layers are others for every platform.
-fn look_up(reference: &Reference, platform: &Platform) -> graph::BaseImage {
+fn look_up(reference: &graph::ImageName, platform: &Platform) -> graph::BaseImage {
     let config = ImageConfig {
         os: platform.os.clone(),
         architecture: platform.architecture.clone(),

@@ -7,7 +7,7 @@ use graph::{
     BuildGraph, CacheKey, ExtraHost, InlineFile, KeyKind, Network, Origin, Request, RunSecurity,
     RunStep, Solver, SolverOptions, Step, StepId, StepKind, TargetImage, Variable,
 };
-use oci::{ImageConfig, Reference};
+use oci::ImageConfig;
 use proptest::prelude::*;
 
 use crate::machine::{Machine, Tree};
@@ -58,7 +58,7 @@ impl Input {
 
     /// The definition keys of all steps, with the texts of their lines.
     fn keys(&self) -> Vec<(CacheKey, String)> {
-        let look_up = |reference: &Reference, _: &oci::Platform| {
+        let look_up = |reference: &graph::ImageName, _: &oci::Platform| {
             support::image(reference, self.config.clone(), self.layers)
         };
         let (lowered, _) = support::lowered(&self.text, &self.request, look_up).expect("a graph");
@@ -285,7 +285,7 @@ fn edits_around_the_text() {
 #[test]
 fn a_key_can_be_explained() {
     let graph = |text: &str| {
-        let look_up = |reference: &Reference, _: &oci::Platform| {
+        let look_up = |reference: &graph::ImageName, _: &oci::Platform| {
             support::image(reference, ImageConfig::default(), "alpine")
         };
         support::lowered(text, &support::request(), look_up)

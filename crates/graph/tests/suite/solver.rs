@@ -27,7 +27,7 @@ RUN last
 ";
 
 fn graph(text: &str) -> BuildGraph {
-    let look_up = |reference: &Reference, _: &oci::Platform| {
+    let look_up = |reference: &graph::ImageName, _: &oci::Platform| {
         support::image(reference, ImageConfig::default(), "alpine")
     };
     support::lowered(text, &support::request(), look_up)
@@ -227,6 +227,7 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
 
 fn base(number: u8) -> StepKind {
     let reference: Reference = "base".parse().expect("a reference");
+    let reference = graph::ImageName::from(reference);
     StepKind::Base(Box::new(support::image(
         &reference,
         ImageConfig::default(),

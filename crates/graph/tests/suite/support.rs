@@ -2,7 +2,7 @@
 
 use dockerfile::Diagnostic;
 use graph::{BaseImage, BaseLayer, Lowered, Pinned, Request, lower, stages};
-use oci::{Compression, Descriptor, DiffId, Digest, ImageConfig, MediaType, Platform, Reference};
+use oci::{Compression, Descriptor, DiffId, Digest, ImageConfig, MediaType, Platform};
 
 pub(crate) fn platform(text: &str) -> Platform {
     text.parse().expect("a platform")
@@ -13,7 +13,7 @@ pub(crate) fn request() -> Request {
 }
 
 /// An image whose layers have the digests of `content`'s words.
-pub(crate) fn image(reference: &Reference, config: ImageConfig, content: &str) -> BaseImage {
+pub(crate) fn image(reference: &graph::ImageName, config: ImageConfig, content: &str) -> BaseImage {
     let descriptor = |media_type: MediaType, text: &str| {
         Descriptor::new(media_type, Digest::of(text.as_bytes()), 1)
     };
@@ -36,7 +36,7 @@ pub(crate) fn image(reference: &Reference, config: ImageConfig, content: &str) -
 pub(crate) fn lowered(
     text: &str,
     request: &Request,
-    mut look_up: impl FnMut(&Reference, &Platform) -> BaseImage,
+    mut look_up: impl FnMut(&graph::ImageName, &Platform) -> BaseImage,
 ) -> Result<(Lowered, Vec<String>), Vec<Diagnostic>> {
     let parse = dockerfile::parse(text);
     if parse.has_errors() {
