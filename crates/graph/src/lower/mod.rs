@@ -173,12 +173,12 @@ impl<'s> Lowerer<'s> {
             StageBase::Context(context) => self.begin_with_files(stage, context, step_count),
             StageBase::Image(image) => {
                 let base = &self.set.images[image].image;
-                self.warn_of_platform(base, stage);
+                let platform = self.platform_of(base, stage);
                 let mut state = State::new(
                     StepId(0),
                     base.config.clone(),
                     base_history(base),
-                    stage.platform.clone(),
+                    platform,
                     step_count + 1,
                 );
                 let text = format!("FROM {}", base_name(base));
@@ -382,7 +382,9 @@ impl<'s> Lowerer<'s> {
         self.error(line, span, message, "not supported yet")
     }
 
-    fn warn_of_platform(&mut self, base: &BaseImage, stage: &Stage) {
+    /// What the programs of a stage are for: what was asked for, even where the base says
+    /// something else; but what the base says where this machine runs it, as BuildKit has it.
+    fn platform_of(&mut self, base: &BaseImage, stage: &Stage) -> Platform {
         let ImageConfig {
             os,
             architecture,
@@ -400,7 +402,11 @@ impl<'s> Lowerer<'s> {
             let finding = Diagnostic::warning(stage.span, message, "another platform")
                 .of_rule(Rule::InvalidBaseImagePlatform);
             self.findings.push(finding);
+            if self.request.build_platform.accepts(&offered).is_some() {
+                return offered;
+            }
         }
+        stage.platform.clone()
     }
 
     /// Build arguments that nothing declares are probably misspelt (A12).

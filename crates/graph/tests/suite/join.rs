@@ -1,6 +1,6 @@
 //! Several platforms: the graphs of each as one, and what the solver finds that they share.
 
-use graph::{BuildGraph, KeyKind, Request, StepState};
+use graph::{BuildGraph, KeyKind, Request, StepKind, StepState};
 use oci::{ImageConfig, Platform};
 
 use crate::machine::Machine;
@@ -70,6 +70,42 @@ fn what_platforms_have_in_common_runs_once() {
 #14 ran: [linux/arm64 stage-2 3/4] COPY --from=build /program /
 #15 ran: [linux/arm64 stage-2 4/4] RUN test";
     assert_eq!(said.join("\n"), expected);
+}
+
+/// Rows: F11, I13
+#[test]
+fn a_base_that_is_for_another_platform_is_used_with_a_warning() {
+    let check = |offered: &str, expected: &str| {
+        let offered = platform(offered);
+        let request = Request {
+            platform_is_default: false,
+            ..Request::new(platform("linux/arm64"), platform("linux/amd64"))
+        };
+        let text = "FROM alpine\nRUN test\n";
+        let (lowered, _) =
+            lowered(text, &request, |reference, _| look_up(reference, &offered)).expect("a graph");
+        let [warning] = lowered.warnings.as_slice() else {
+            panic!("{:?}", lowered.warnings);
+        };
+        assert_eq!(
+            warning.rule,
+            Some(dockerfile::Rule::InvalidBaseImagePlatform)
+        );
+        let run = lowered
+            .graph
+            .steps()
+            .iter()
+            .find_map(|step| match &step.kind {
+                StepKind::Run(run) => Some(run.platform.to_string()),
+                _ => None,
+            });
+        assert_eq!(run.as_deref(), Some(expected));
+        // The image is what was asked for all the same.
+        assert_eq!(lowered.graph.targets[0].config.architecture, "arm64");
+    };
+    // Its programs are for this machine: nothing has to be emulated.
+    check("linux/amd64", "linux/amd64");
+    check("linux/riscv64", "linux/arm64");
 }
 
 #[test]
