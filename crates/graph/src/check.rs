@@ -7,9 +7,9 @@ use dockerfile::{Diagnostic, Dockerfile, Parse};
 
 use oci::{Descriptor, Digest, ImageConfig, MediaType};
 
+use crate::stage::stages_to_check;
 use crate::{
-    BaseImage, BuildGraph, ImageName, NamedImage, Request, StageSet, all_stages, copies_of_ignored,
-    lower, stages,
+    BaseImage, BuildGraph, ImageName, NamedImage, Request, StageSet, copies_of_ignored, lower,
 };
 
 /// What was found.
@@ -85,10 +85,7 @@ fn steps(
     tree: &Dockerfile,
     request: &Request,
 ) -> Result<(BuildGraph, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let set = match request.target {
-        Some(_) => stages(tree, request)?,
-        None => all_stages(tree, request)?,
-    };
+    let set = stages_to_check(tree, request)?;
     let lowered = lower(&set.assume(), request)?;
     Ok((lowered.graph, lowered.warnings))
 }

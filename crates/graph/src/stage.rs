@@ -10,6 +10,8 @@
 //!                     └──────────────────────────────────────────────────────────┘
 //! ```
 
+mod tables;
+
 use std::collections::BTreeMap;
 
 use dockerfile::{
@@ -131,6 +133,18 @@ pub fn all_stages(
     source.resolve(&|_, _| None)
 }
 
+/// The stages of a request that names a target, else all of them, where nobody will look the images
+/// up: a FROM that only a build argument makes the name of an image is taken for one.
+pub(crate) fn stages_to_check(
+    tree: &Dockerfile,
+    request: &Request,
+) -> Result<StageSet<ImageName>, Vec<Diagnostic>> {
+    let mut source = Source::read(tree, request)?;
+    source.all_are_needed = request.target.is_none();
+    source.assumes_images = true;
+    source.resolve(&|_, _| None)
+}
+
 /// The Dockerfile in stages, all of them, with the values that FROM lines are expanded with.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -145,6 +159,8 @@ pub(crate) struct Source {
     pub(crate) declared: Vec<String>,
     /// Those that the target does not need are wanted too.
     all_are_needed: bool,
+    /// Nobody will look for the images.
+    assumes_images: bool,
     warnings: Vec<Diagnostic>,
 }
 
@@ -316,6 +332,7 @@ impl Source {
             contexts: request.contexts.clone(),
             declared,
             all_are_needed: false,
+            assumes_images: false,
             warnings,
         })
     }
@@ -364,7 +381,11 @@ impl Source {
         findings.extend(dockerfile::lint::stage(&stage.instructions));
         // Without a base there is an error, and the lines below may hold more of them.
         let nothing = || (Named::Scratch, self.platform.clone());
-        let (base, platform) = self.base(number, findings).unwrap_or_else(nothing);
+        let known = findings.len();
+        let (base, platform) = self
+            .base(number, findings)
+            .or_else(|| self.assumed_base(number, known, findings))
+            .unwrap_or_else(nothing);
         let mut planned = Vec::new();
         match &base {
             Named::Scratch | Named::Files(_) => {}
@@ -479,6 +500,29 @@ impl Source {
             .unwrap_or_else(|| Named::Image(reference.into(), platform.clone(), span))
     }
 
+    /// Some image, where only the right build arguments make FROM name one. The findings from
+    /// `known` on, which say that it names none, are taken back.
+    fn assumed_base(
+        &self,
+        number: usize,
+        known: usize,
+        findings: &mut Vec<Diagnostic>,
+    ) -> Option<(Named, Platform)> {
+        let from = &self.stages[number].from;
+        let mut has_variables = false;
+        for word in from.platform.iter().chain([&from.image]) {
+            let expansion = expand(&word.value, self.escape, &self.globals).ok()?;
+            has_variables |= !expansion.used.is_empty() || !expansion.unset.is_empty();
+        }
+        if !self.assumes_images || !has_variables {
+            return None;
+        }
+        let reference = "unknown".parse::<Reference>().ok()?;
+        findings.truncate(known);
+        let image = Named::Image(reference.into(), self.platform.clone(), from.image.span);
+        Some((image, self.platform.clone()))
+    }
+
     fn stage_name(&self, number: usize) -> Option<&str> {
         let name = self.stages[number].from.name.as_ref()?;
         Some(&name.value)
@@ -576,94 +620,6 @@ impl Source {
             // The image of a copy is for the target, not for the stage (F13).
             Ok(reference) => Ok(self.image(reference, &self.platform, place)),
             Err(error) => Err(fail(error.to_string(), "neither a stage nor an image")),
-        }
-    }
-
-    /// Puts the drafts into tables, in the order of the file.
-    fn tabulate(
-        &self,
-        drafts: Vec<(usize, Draft)>,
-        warnings: Vec<Diagnostic>,
-    ) -> StageSet<ImageName> {
-        let mut images: Vec<NamedImage<ImageName>> = Vec::new();
-        let mut stages: Vec<Stage> = Vec::new();
-        let numbers: Vec<usize> = drafts.iter().map(|(number, _)| *number).collect();
-        let place = |number: usize| {
-            numbers
-                .binary_search(&number)
-                .expect("every stage that a needed stage names is needed")
-        };
-        let mut image = |reference: ImageName, platform: Platform, span: Span| {
-            let known = images
-                .iter()
-                .position(|named| named.image == reference && named.platform == platform);
-            known.unwrap_or_else(|| {
-                images.push(NamedImage {
-                    image: reference,
-                    platform,
-                    span,
-                });
-                images.len() - 1
-            })
-        };
-        let mut contexts: Vec<String> = Vec::new();
-        let mut context = |name: String| {
-            let known = contexts.iter().position(|known| *known == name);
-            known.unwrap_or_else(|| {
-                contexts.push(name);
-                contexts.len() - 1
-            })
-        };
-        for (number, draft) in drafts {
-            let Draft {
-                base,
-                platform,
-                instructions,
-            } = draft;
-            let (base, platform) = match base {
-                Named::Scratch => (StageBase::Scratch, platform),
-                Named::Stage(earlier) => {
-                    let earlier = place(earlier);
-                    // What a stage is for, the stages on top of it are for.
-                    (StageBase::Stage(earlier), stages[earlier].platform.clone())
-                }
-                Named::Image(reference, wanted, span) => {
-                    (StageBase::Image(image(reference, wanted, span)), platform)
-                }
-                Named::Files(name) => (StageBase::Context(context(name)), platform),
-            };
-            let instructions = instructions
-                .into_iter()
-                .map(|(planned, named)| Planned {
-                    files_of: named
-                        .into_iter()
-                        .map(|named| match named {
-                            Named::Scratch => FilesOf::Scratch,
-                            Named::Stage(earlier) => FilesOf::Stage(place(earlier)),
-                            Named::Image(reference, wanted, span) => {
-                                FilesOf::Image(image(reference, wanted, span))
-                            }
-                            Named::Files(name) => FilesOf::Context(context(name)),
-                        })
-                        .collect(),
-                    ..planned
-                })
-                .collect();
-            stages.push(Stage {
-                shown: self.shown(number),
-                span: self.stages[number].span,
-                base,
-                platform,
-                instructions,
-            });
-        }
-        StageSet {
-            source: self.clone(),
-            stages,
-            images,
-            contexts,
-            images_are_assumed: false,
-            warnings,
         }
     }
 

@@ -4,6 +4,7 @@ mod anything;
 mod corpus;
 mod join;
 mod keys;
+mod lint_pages;
 mod machine;
 mod print;
 mod solver;
