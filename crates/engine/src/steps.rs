@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
+use crate::copy::hashed::Hashed;
 use crate::copy::place::{Destination, PlaceError, Placer, refuse_several};
 use crate::copy::programs::Program;
 use crate::copy::select::{Match, SelectError, Selection, Selector, near};
@@ -466,18 +467,20 @@ impl Workshop {
         if !matches!(found.node.kind, NodeKind::File { .. }) {
             return Ok(false);
         }
-        let file = context.open_file(&found.path).map_err(|source| {
-            let path = found.path.clone();
+        let path = &found.path;
+        let failed = |source| {
+            let path = path.clone();
             WriteError::Files(files::FilesError::Read { path, source })
-        })?;
-        if !spools.unpack(&found.path, file, destination, placer, &self.scratch)? {
+        };
+        let mut file = Hashed::new(context.open_file(path).map_err(failed)?);
+        if !spools.unpack(path, &mut file, destination, placer, &self.scratch)? {
             return Ok(false);
         }
-        // Its content was not compared while it was read.
-        let now = context.lookup(&found.path).map_err(WriteError::from)?;
-        if now.is_none_or(|now| now.kind != found.node.kind) {
-            let path = found.path.clone();
-            return Err(WriteError::Changed { path }.into());
+        let expected = context
+            .content(path, &found.node)
+            .map_err(WriteError::from)?;
+        if file.finish().map_err(failed)? != expected {
+            return Err(WriteError::Changed { path: path.clone() }.into());
         }
         Ok(true)
     }

@@ -2,7 +2,7 @@
 //! file. It is only ever read, and nothing that is ignored is opened. What was
 //! fetched for this build is such a directory too, without an ignore file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Mutex;
@@ -21,6 +21,9 @@ pub(crate) struct Context {
     ignore: IgnoreFile,
     ignore_name: String,
     hashes: Mutex<StatCache>,
+    /// Hashes of files that changed too recently to be known by their times: what a key says of
+    /// them must be what a layer gets.
+    recent: Mutex<HashMap<EntryPath, (Stat, ContentHash)>>,
     modes: Modes,
     /// What is known of its files is of use to the next build.
     lasts: bool,
@@ -68,6 +71,7 @@ impl Context {
             ignore,
             ignore_name,
             hashes: Mutex::new(hashes),
+            recent: Mutex::default(),
             modes: Modes::AsTheyAre,
             lasts: true,
             // A checkout's times are accidents: what comes from a context has the build's epoch,
@@ -305,6 +309,13 @@ impl Files for Context {
         {
             return Ok(known);
         }
+        let recent = self.recent.lock().expect("no panics under this lock");
+        if let Some((seen, known)) = recent.get(path)
+            && seen == stamp
+        {
+            return Ok(*known);
+        }
+        drop(recent);
         let mut file = self.open_file(path).map_err(failed)?;
         let mut hash = Hasher::default();
         thread_local! {
@@ -321,10 +332,14 @@ impl Files for Context {
             }
         })?;
         let content = ContentHash(hash.finish_sha256());
-        self.hashes
-            .lock()
-            .expect("no panics under this lock")
-            .put(stamp, content);
+        let mut hashes = self.hashes.lock().expect("no panics under this lock");
+        hashes.put(stamp, content);
+        if hashes.get(stamp).is_none() {
+            self.recent
+                .lock()
+                .expect("no panics under this lock")
+                .insert(path.clone(), (*stamp, content));
+        }
         Ok(content)
     }
 }

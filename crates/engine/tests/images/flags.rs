@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 
-use engine::StepOutcome;
+use engine::{Event, Reporter, StepOutcome};
 
 use crate::{Bench, explain};
 
@@ -359,4 +360,61 @@ fn what_is_written_in_the_dockerfile_is_in_the_key() {
     assert_eq!(outcome("one"), StepOutcome::Ran);
     assert_eq!(outcome("one"), StepOutcome::Cached);
     assert_eq!(outcome("two"), StepOutcome::Ran);
+}
+
+/// Writes to a file when a step begins: after it was fingerprinted, before it is copied.
+struct Meddler {
+    path: std::path::PathBuf,
+    content: Vec<u8>,
+}
+
+impl Reporter for Meddler {
+    fn report(&self, event: Event) {
+        if matches!(event, Event::StepStarted { .. }) {
+            fs::write(&self.path, &self.content).unwrap();
+        }
+    }
+}
+
+/// Never a layer with other content than its key says, even where size and time are the same.
+///
+/// Rows: C21
+#[test]
+fn a_file_that_changes_before_it_is_copied_is_an_error() {
+    let tar = |content: &str| testkit::tar::write(&[crate::entry("a", b'0', content, "")]);
+    let check = |instruction: &str, before: &[u8], after: &[u8]| {
+        let bench = Bench::new();
+        bench.file("d/file: x").file("d/other: O");
+        let path = bench.context.path().join("d/file");
+        fs::write(&path, before).unwrap();
+        let request = bench.request(&format!("FROM BASE\n{instruction}\n"));
+        let meddler = Meddler {
+            path: path.clone(),
+            content: after.to_vec(),
+        };
+        let error = bench
+            .run_under(&request, bench.store.path(), Arc::new(meddler))
+            .expect_err(instruction);
+        let error = explain(&error);
+        assert!(
+            error.contains("d/file changed while"),
+            "{instruction}: {error}"
+        );
+        // What is built next is what is there now.
+        let image = bench.image(&format!("FROM BASE\n{instruction}\n"));
+        let entries = &image.layers.last().unwrap().entries;
+        let found = entries
+            .iter()
+            .find(|entry| matches!(entry.content.as_slice(), b"2" | b"after!"));
+        assert!(found.is_some(), "{instruction}: {entries:?}");
+    };
+    for instruction in [
+        "COPY d /n/",
+        "COPY --link d/file /n/",
+        "COPY --parents d/f* /n/",
+        "ADD --exclude=other d /n/",
+    ] {
+        check(instruction, b"before", b"after!");
+    }
+    check("ADD d/file /n/", &tar("1"), &tar("2"));
 }

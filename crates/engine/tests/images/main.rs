@@ -129,11 +129,20 @@ impl Bench {
     }
 
     fn run_with(&self, request: &BuildRequest, store: &Path) -> Result<BuildReport, BuildError> {
+        self.run_under(request, store, Arc::new(Quiet))
+    }
+
+    fn run_under(
+        &self,
+        request: &BuildRequest,
+        store: &Path,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<BuildReport, BuildError> {
         let ports = Ports {
             post: post(),
             store: store::Store::open(store).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
-            reporter: Arc::new(Quiet),
+            reporter,
             interrupt: Interrupt::default(),
             resolv_conf: Vec::new(),
             program_path: "".into(),
