@@ -6,8 +6,9 @@
 //! emulators is not used where a test says so.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use testkit::{Layer, Processor, ValidImage, image, program, validate_image};
@@ -456,4 +457,168 @@ fn files_of_platforms_are_kept_apart() {
         said.contains("an archive for docker is one image"),
         "{said}"
     );
+}
+
+/// Debian's registry on loopback; ends with this.
+struct RealRegistry {
+    child: Child,
+    host: String,
+    _directory: tempfile::TempDir,
+}
+
+impl RealRegistry {
+    /// Starts one; none where the program is not installed.
+    fn start() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let host = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port")
+            .to_string();
+        let config = directory.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  \
+             filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+            directory.path().join("data").display()
+        );
+        fs::write(&config, text).expect("a file");
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match child {
+            Ok(child) => Some(Self {
+                child,
+                host,
+                _directory: directory,
+            }),
+            Err(error) => {
+                eprintln!("skipped: docker-registry cannot be run: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for RealRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What another tool printed; nothing, with the reason on stderr, where it is not installed.
+#[track_caller]
+fn asked(program: &str, arguments: &[&str], storage: &Path) -> Option<String> {
+    let asked = Command::new(program)
+        .args(arguments)
+        .env("CONTAINERS_STORAGE_CONF", storage)
+        .output();
+    match asked {
+        Ok(output) => {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "{program} {arguments:?}: {complaint}"
+            );
+            Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Err(error) => {
+            eprintln!("skipped: {program} cannot be run: {error}");
+            None
+        }
+    }
+}
+
+/// The files of the examples' kind: compiled on the build's platform, tested on the target's.
+#[test]
+fn other_tools_take_the_index_from_a_real_registry() {
+    let Some(site) = site(Caller::Ourselves) else {
+        return;
+    };
+    let Some(emulators) = emulators(&site) else {
+        return;
+    };
+    let Some(registry) = RealRegistry::start() else {
+        return;
+    };
+    site.until("the registry listens", || {
+        TcpStream::connect(&registry.host).is_ok()
+    });
+    let context = site.context(
+        "app",
+        "FROM --platform=$BUILDPLATFORM REGISTRY/base:1 AS build\nARG TARGETARCH\n\
+         COPY programs /programs\nRUN cp /programs/$TARGETARCH /program\n\
+         FROM REGISTRY/both:1\nCOPY --from=build /program /program\nRUN [\"/program\"]\n",
+    );
+    fs::create_dir(context.join("programs")).expect("a directory");
+    for processor in [Processor::Amd64, Processor::Arm64] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let name = processor.architecture();
+        let path = context.join("programs").join(name);
+        let made = format!("compiled for {name}\n");
+        fs::write(&path, program(processor, "/tested", &made)).expect("a program");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our file");
+    }
+    let name = format!("{}/app:1", registry.host);
+    let directory = emulators.to_str().expect("UTF-8");
+    let context = context.to_str().expect("UTF-8");
+    let fixed = [
+        "--progress",
+        "quiet",
+        "--push",
+        "-t",
+        &name,
+        "--platform",
+        BOTH,
+    ];
+    let more = ["--emulator-dir", directory, context];
+    let output = site.kiln("build", "store", &[fixed.as_slice(), &more].concat());
+    let digest = site.success(&{ output }.output().expect("kiln starts"));
+
+    // Images that podman pulls stay in here.
+    let storage = site.path("storage.conf");
+    let place = |name: &str| site.path(name).display().to_string();
+    let text = format!(
+        "[storage]\ndriver = \"vfs\"\ngraphroot = \"{}\"\nrunroot = \"{}\"\n",
+        place("graph"),
+        place("run")
+    );
+    fs::write(&storage, text).expect("a file");
+
+    let reference = format!("docker://{name}");
+    let raw = ["inspect", "--raw", "--tls-verify=false", &reference];
+    if let Some(text) = asked("skopeo", &raw, &storage) {
+        assert_eq!(oci::Digest::of(text.as_bytes()).to_string(), digest);
+        let index: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(index["mediaType"], INDEX);
+        let platforms: Vec<&Value> = index["manifests"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|entry| &entry["platform"])
+            .collect();
+        let expected = ["amd64", "arm64"].map(|name| json!({"architecture": name, "os": "linux"}));
+        assert_eq!(platforms, expected.iter().collect::<Vec<_>>());
+    }
+    for architecture in ["amd64", "arm64"] {
+        let pull = [
+            "pull",
+            "--quiet",
+            "--tls-verify=false",
+            "--arch",
+            architecture,
+            &name,
+        ];
+        let runtime = ["--cgroup-manager", "cgroupfs", "--runtime", "runc"];
+        let arguments = [runtime.as_slice(), &pull].concat();
+        if asked("podman", &arguments, &storage).is_some() {
+            let format = ["image", "inspect", "--format", "{{.Architecture}}", &name];
+            let arguments = [runtime.as_slice(), &format].concat();
+            let found = asked("podman", &arguments, &storage);
+            assert_eq!(found.as_deref(), Some(architecture));
+        }
+    }
 }
