@@ -396,6 +396,8 @@ fn dockerfiles_without_end() {
 }
 
 /// As an ordinary user: root may read everything.
+///
+/// Rows: C27
 #[test]
 fn what_may_not_be_read() {
     let Some(site) = Site::new(Caller::Ordinary) else {
@@ -422,6 +424,21 @@ fn what_may_not_be_read() {
     fs::set_permissions(context.join("file"), closed()).expect("our file");
     check("file-closed", "store", &context);
     site.verify("store");
+
+    // What is left out is not opened: no file, no program for its attributes, no directory.
+    let excluding = format!("FROM {REGISTRY}/base:1\nCOPY --exclude=closed* --exclude=file . /d/\n");
+    let context = site.context("closed-and-excluded", &excluding);
+    for name in ["file", "closed-program"] {
+        fs::write(context.join(name), "").expect("a file");
+    }
+    fs::create_dir(context.join("closed")).expect("a directory");
+    let only_executable = std::os::unix::fs::PermissionsExt::from_mode(0o111);
+    fs::set_permissions(context.join("file"), closed()).expect("our file");
+    fs::set_permissions(context.join("closed-program"), only_executable).expect("our file");
+    fs::set_permissions(context.join("closed"), closed()).expect("our directory");
+    let output = site.build("store", "excluded", &context, &[]).output();
+    let output = output.expect("kiln starts");
+    assert!(output.status.success(), "{}", site.describe(&output));
 
     let context = site.context("closed-dockerfile", &text);
     fs::set_permissions(context.join("Dockerfile"), closed()).expect("our file");
