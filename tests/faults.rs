@@ -426,7 +426,8 @@ fn what_may_not_be_read() {
     site.verify("store");
 
     // What is left out is not opened: no file, no program for its attributes, no directory.
-    let excluding = format!("FROM {REGISTRY}/base:1\nCOPY --exclude=closed* --exclude=file . /d/\n");
+    let excluding =
+        format!("FROM {REGISTRY}/base:1\nCOPY --exclude=closed* --exclude=file . /d/\n");
     let context = site.context("closed-and-excluded", &excluding);
     for name in ["file", "closed-program"] {
         fs::write(context.join(name), "").expect("a file");

@@ -6,18 +6,18 @@ use std::io::{self, Read, Write};
 use store::layer::{Archive, ArchiveError, ArchiveKind, EntryPath, Limits};
 use store::scratch::{Scratch, ScratchFile};
 
-use super::files::NodeKind;
+use super::files::{NodeKind, in_context};
 use super::place::{Content, Destination, PlaceError, Placer, PlannedKind};
 
 /// Why an archive could not be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnpackError {
-    #[error("the archive {path} cannot be unpacked")]
+    #[error("the archive {} cannot be unpacked", in_context(path))]
     Archive {
         path: EntryPath,
         source: ArchiveError,
     },
-    #[error("the archive {path} cannot be unpacked")]
+    #[error("the archive {} cannot be unpacked", in_context(path))]
     Read { path: EntryPath, source: io::Error },
     #[error(transparent)]
     Place(#[from] PlaceError),

@@ -179,6 +179,11 @@ pub(crate) fn follow(
     Ok(node.map(|node| (at, node)))
 }
 
+/// A path as people know it who look at the context: from where they stand, not from a root.
+pub(crate) fn in_context(path: &EntryPath) -> String {
+    String::from_utf8_lossy(path.as_bytes()).into_owned()
+}
+
 /// Feeds all of a node that a copy of it depends on into a hash. Times do not
 /// count (spec row C21).
 pub(crate) fn describe(

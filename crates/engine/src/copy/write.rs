@@ -12,7 +12,7 @@ use store::layer::{
 
 use super::archive::Spools;
 use super::context::Context;
-use super::files::{Files, FilesError, Node, NodeKind};
+use super::files::{Files, FilesError, Node, NodeKind, in_context};
 use super::place::{Content, Planned, PlannedKind};
 use super::programs::{Header, Program, Programs};
 use super::stage::StageFiles;
@@ -45,7 +45,11 @@ pub(crate) enum WriteError {
     Path(#[from] PathError),
     #[error("could not read {path}")]
     Read { path: EntryPath, source: io::Error },
-    #[error("{path} changed while it was being copied: build again when it is at rest")]
+    /// Of a context; in a layer, what changes is damaged.
+    #[error(
+        "{} changed while it was being copied: build again when it is at rest",
+        in_context(path)
+    )]
     Changed { path: EntryPath },
     #[error("{path} cannot be copied: its copy in the store is damaged")]
     Damaged {
