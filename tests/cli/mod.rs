@@ -6,6 +6,7 @@ mod call;
 mod lint;
 mod program;
 mod store;
+mod warnings;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -13,6 +13,7 @@ use crate::pin::PinError;
 use crate::run::RunError;
 use crate::source::Text;
 use crate::steps::{StepError, UnknownOwner, Unselected};
+use crate::user_line::user_line;
 use crate::users::UserError;
 
 /// A base image that cannot be had is a mistake in the Dockerfile when the
@@ -173,6 +174,8 @@ pub(crate) fn failed_step(
         StepError::User(error) | StepError::Run(RunError::User(error)) => {
             failed.input = true;
             failed.hint = add_or_number(&error);
+            // Who is unknown stands in another line than what runs as that user.
+            failed.span = user_line(&text.text, step.span).or(failed.span);
         }
         StepError::Run(error) if lacks_shell(&error) => {
             failed.hint = Some(

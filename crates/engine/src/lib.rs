@@ -37,6 +37,7 @@ mod review;
 mod run;
 mod source;
 mod steps;
+mod user_line;
 mod users;
 
 pub use annotations::{Annotated, Annotations};

@@ -80,7 +80,10 @@ impl Lowerer<'_> {
         let mut shown = String::from("ENV");
         for (name, value) in pairs {
             if name.value.is_empty() || name.value.contains('=') {
-                let message = format!("`{}` cannot be the name of a variable", name.value);
+                let message = match name.value.as_str() {
+                    "" => "the name of a variable is empty".to_owned(),
+                    name => format!("`{name}` cannot be the name of a variable"),
+                };
                 return self.error(line, name.span, message, "not a name");
             }
             let name = name.value;
