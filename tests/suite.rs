@@ -8,6 +8,7 @@
 
 mod again;
 mod cli;
+mod contexts;
 mod ending;
 mod errors;
 mod faults;

@@ -7,6 +7,7 @@
 //! never heard of a layer's bytes. Rows such as A5 or C8 in comments are the rows of the dialect
 //! checklist that the tests under `tests/graphs/` re-express.
 
+mod assumed_base;
 mod build_arguments;
 mod check;
 mod from_rules;
@@ -17,6 +18,7 @@ mod join;
 mod key;
 mod lower;
 mod mount;
+mod named_context;
 mod outline;
 mod paths;
 mod platform;

@@ -150,24 +150,24 @@ pub(crate) fn stages_to_check(
 pub(crate) struct Source {
     pub(crate) escape: char,
     pub(crate) globals: Scope,
-    stages: Vec<SourceStage>,
+    pub(crate) stages: Vec<SourceStage>,
     target: usize,
-    platform: Platform,
+    pub(crate) platform: Platform,
     /// `--build-context`, by name in lower case.
-    contexts: BTreeMap<String, NamedContext>,
+    pub(crate) contexts: BTreeMap<String, NamedContext>,
     /// Names that any ARG of the file declares.
     pub(crate) declared: Vec<String>,
     /// Those that the target does not need are wanted too.
     all_are_needed: bool,
     /// Nobody will look for the images.
-    assumes_images: bool,
+    pub(crate) assumes_images: bool,
     warnings: Vec<Diagnostic>,
 }
 
 #[derive(Debug, Clone)]
-struct SourceStage {
+pub(crate) struct SourceStage {
     from: FromInstruction,
-    span: Span,
+    pub(crate) span: Span,
     instructions: Vec<Instruction>,
 }
 
@@ -236,7 +236,7 @@ impl Planned {
 
 /// What a FROM or `--from` names, before there are tables to point into.
 #[derive(Debug, Clone)]
-enum Named {
+pub(crate) enum Named {
     Scratch,
     Stage(usize),
     Image(ImageName, Platform, Span),
@@ -368,10 +368,7 @@ impl Source {
 
     fn draft(&self, number: usize, fact: &Fact<'_>, findings: &mut Vec<Diagnostic>) -> Draft {
         let stage = &self.stages[number];
-        if let Some(name) = self.stage_name(number)
-            && let Some(base) = self.named_context(name, &self.platform, stage.span)
-        {
-            // It stands for the whole stage: what is written there is not done (F7).
+        if let Some(base) = self.replacement(number) {
             return Draft {
                 base,
                 platform: self.platform.clone(),
@@ -480,50 +477,7 @@ impl Source {
         }
     }
 
-    /// What the user gave this very name to (F7).
-    fn named_context(&self, name: &str, platform: &Platform, span: Span) -> Option<Named> {
-        Some(match self.contexts.get(name)? {
-            NamedContext::Files => Named::Files(name.to_owned()),
-            NamedContext::Image(image) => Named::Image(image.clone(), platform.clone(), span),
-        })
-    }
-
-    /// An image, or what the user put in its place: a name that means the same image, however it
-    /// is written (F7).
-    fn image(&self, reference: Reference, platform: &Platform, span: Span) -> Named {
-        let is_meant = |name: &&String| {
-            name.parse::<Reference>()
-                .is_ok_and(|name| name == reference)
-        };
-        let name = self.contexts.keys().find(is_meant);
-        name.and_then(|name| self.named_context(name, platform, span))
-            .unwrap_or_else(|| Named::Image(reference.into(), platform.clone(), span))
-    }
-
-    /// Some image, where only the right build arguments make FROM name one. The findings from
-    /// `known` on, which say that it names none, are taken back.
-    fn assumed_base(
-        &self,
-        number: usize,
-        known: usize,
-        findings: &mut Vec<Diagnostic>,
-    ) -> Option<(Named, Platform)> {
-        let from = &self.stages[number].from;
-        let mut has_variables = false;
-        for word in from.platform.iter().chain([&from.image]) {
-            let expansion = expand(&word.value, self.escape, &self.globals).ok()?;
-            has_variables |= !expansion.used.is_empty() || !expansion.unset.is_empty();
-        }
-        if !self.assumes_images || !has_variables {
-            return None;
-        }
-        let reference = "unknown".parse::<Reference>().ok()?;
-        findings.truncate(known);
-        let image = Named::Image(reference.into(), self.platform.clone(), from.image.span);
-        Some((image, self.platform.clone()))
-    }
-
-    fn stage_name(&self, number: usize) -> Option<&str> {
+    pub(crate) fn stage_name(&self, number: usize) -> Option<&str> {
         let name = self.stages[number].from.name.as_ref()?;
         Some(&name.value)
     }

@@ -11,6 +11,7 @@
 //! * [`validate_image`]: reads an image back from a registry and checks
 //!   everything that can be checked.
 //! * [`program()`]: the smallest programs for several processors.
+//! * [`Web`]: pages in memory, with validators and faults.
 //! * [`tar`]: reads and writes tar streams independently of the code under
 //!   test.
 
@@ -19,6 +20,7 @@ mod program;
 mod registry;
 pub mod tar;
 mod validate;
+mod web;
 
 pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
@@ -27,3 +29,4 @@ pub use registry::{
     Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,
 };
 pub use validate::{ValidImage, ValidLayer, validate_image};
+pub use web::{Page, PageFault, Visit, Web};

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use graph::{ExtraHost, Network, Request};
-use oci::{ContainerConfig, History, ImageConfig, Reference};
+use oci::{ContainerConfig, History, ImageConfig};
 
 use crate::{print, support};
 
