@@ -9,16 +9,20 @@
 //! ```
 //!
 //! `REGISTRY` in files and arguments stands for the address of a registry that has one small image,
-//! `REGISTRY/base:1`. After every case no tag has moved and the store verifies.
+//! `REGISTRY/base:1`, and `WEBSERVER` for that of a web server with `/file.txt`, `/loop`, which
+//! redirects to itself, and the names of a repository, `/repository.git`. After every case no tag has moved and the store verifies.
 //!
 //! `KILN_BLESS=1` writes `stderr.txt` and `exit` anew; the diff is then read by a person.
 
 use std::fs;
 use std::path::Path;
 
-use testkit::{Layer, Registry, image};
+use testkit::{Layer, Page, PageFault, Registry, Web, image};
 
 use crate::cli::Environment;
+
+/// Stands for the web server's address.
+const WEB: &str = "WEBSERVER";
 
 /// Stands for the registry's address.
 const REGISTRY: &str = "REGISTRY";
@@ -65,9 +69,11 @@ fn run(case: &Path) -> (String, i32, Vec<String>) {
         .file("data/file.txt", "a file of the base\n");
     registry.seed("base", "1", &image().layer(layer).build());
     let environment = Environment::new();
-    copy(&case.join("context"), &environment.work(), &registry.host());
+    let web = web();
+    let addresses = [(REGISTRY, registry.host()), (WEB, web.host())];
+    copy(&case.join("context"), &environment.work(), &addresses);
     let arguments = fs::read_to_string(case.join("args")).unwrap_or_else(|_| ".".to_owned());
-    let arguments = arguments.replace(REGISTRY, &registry.host());
+    let arguments = filled(&arguments, &addresses);
     let arguments: Vec<&str> = arguments.lines().collect();
     let output = environment
         .kiln(&[&["build", "--progress", "quiet"], arguments.as_slice()].concat())
@@ -85,11 +91,35 @@ fn run(case: &Path) -> (String, i32, Vec<String>) {
     }
     let stderr = environment.normalise(&String::from_utf8_lossy(&output.stderr));
     let code = output.status.code().unwrap_or(-1);
-    (stderr.replace(&registry.host(), REGISTRY), code, broken)
+    let stderr = stderr.replace(&registry.host(), REGISTRY);
+    (stderr.replace(&web.host(), WEB), code, broken)
 }
 
-/// Copies a context, with the registry's address filled into what is text.
-fn copy(from: &Path, to: &Path, registry: &str) {
+fn web() -> Web {
+    let web = Web::start();
+    web.text("/file.txt", "content\n");
+    let page = Page {
+        fault: PageFault::Redirect("/loop".to_owned()),
+        ..Page::default()
+    };
+    web.put("/loop", page);
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    web.text("/repository.git/HEAD", "ref: refs/heads/main\n");
+    let names = format!("{commit}\trefs/heads/main\n");
+    web.text("/repository.git/info/refs", names);
+    web
+}
+
+fn filled(text: &str, addresses: &[(&str, String)]) -> String {
+    let mut text = text.to_owned();
+    for (name, address) in addresses {
+        text = text.replace(name, address);
+    }
+    text
+}
+
+/// Copies a context, with addresses filled into what is text.
+fn copy(from: &Path, to: &Path, addresses: &[(&str, String)]) {
     for item in fs::read_dir(from).expect("a context") {
         let item = item.expect("an entry");
         let target = to.join(item.file_name());
@@ -100,12 +130,12 @@ fn copy(from: &Path, to: &Path, registry: &str) {
         }
         if item.path().is_dir() {
             fs::create_dir(&target).expect("a directory");
-            copy(&item.path(), &target, registry);
+            copy(&item.path(), &target, addresses);
             continue;
         }
         let content = fs::read(item.path()).expect("a file");
         let content = match String::from_utf8(content) {
-            Ok(text) => text.replace(REGISTRY, registry).into_bytes(),
+            Ok(text) => filled(&text, addresses).into_bytes(),
             Err(binary) => binary.into_bytes(),
         };
         fs::write(&target, content).expect("a copy");

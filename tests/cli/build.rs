@@ -13,7 +13,6 @@ fn flags_of_buildx_that_are_not_there_yet_are_never_ignored() {
     let flags = [
         "--allow=network.host",
         "--attest=type=sbom",
-        "--build-context=a=b",
         "--builder=default",
         "--cache-from=type=registry,ref=a",
         "--cache-to=type=inline",
@@ -44,18 +43,25 @@ fn contexts_that_cannot_be_used_say_why() {
     check_wrong(&["missing"], "error: the context missing does not exist");
     check_wrong(
         &["/proc/self/status"],
-        "error: the context /proc/self/status is not a directory\n\
+        "error: the context /proc/self/status is neither a directory nor a tar archive\n\
          hint: to name a Dockerfile, use --file",
     );
     check_wrong(
-        &["-"],
-        "error: a context from stdin is not supported yet: only a directory is\n\
-         hint: for a Dockerfile from stdin, use `kiln build -f - CONTEXT`",
+        &["-f", "-", "-"],
+        "error: the context and the Dockerfile cannot both come from stdin",
     );
     check_wrong(
-        &["https://example.com/x.git"],
-        "error: https://example.com/x.git: a context from a URL or a repository is not supported \
-         yet: only a directory is",
+        &["/dev/null"],
+        "error: the context /dev/null is neither a directory nor a file",
+    );
+    check_wrong(
+        &["https://example.com/x.git#-o"],
+        "error: the context cannot be used: the ref `-o` begins with `-`, as options do",
+    );
+    check_wrong(
+        &["oci-layout://x"],
+        "error: the context oci-layout://x is an image\n\
+         hint: images can be named contexts: --build-context NAME=…",
     );
 }
 

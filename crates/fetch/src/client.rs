@@ -55,8 +55,8 @@ impl Default for HttpTiming {
             idle: Duration::from_secs(30),
             rate_window: Duration::from_secs(60),
             rate_bytes_min: 60 * 1024,
-            pause: Duration::from_secs(1),
-            attempts_max: 4,
+            pause: Duration::from_millis(500),
+            attempts_max: 3,
         }
     }
 }
