@@ -166,7 +166,7 @@ pub(crate) struct Source {
 
 #[derive(Debug, Clone)]
 pub(crate) struct SourceStage {
-    from: FromInstruction,
+    pub(crate) from: FromInstruction,
     pub(crate) span: Span,
     instructions: Vec<Instruction>,
 }
