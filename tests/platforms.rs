@@ -322,6 +322,42 @@ fn a_program_for_another_processor_is_named() {
     assert!(!said.contains("is a program for"), "{said}");
 }
 
+#[test]
+fn a_run_of_a_program_for_another_processor_says_so() {
+    let Some(site) = site(Caller::Ourselves) else {
+        return;
+    };
+    let (processor, _) = foreign();
+    // As the kernel says it to kiln, and as shells say it to people.
+    for (run, named) in [
+        ("RUN [\"/tool\"]", true),
+        (
+            "RUN echo 'sh: 1: /tool: Exec format error' >&2; exit 126",
+            false,
+        ),
+    ] {
+        let context = site.context(
+            "app",
+            &format!("FROM REGISTRY/base:1\nCOPY --chmod=755 tool /\n{run}\n"),
+        );
+        fs::write(context.join("tool"), program(processor, "/made", "")).expect("a file");
+        let output = plainly(&site, &context, &[]).output().expect("kiln starts");
+        let said = site.describe(&output);
+        if said.starts_with("exit 0") {
+            eprintln!("skipped: the kernel emulates {processor:?} everywhere ({REGISTERED})");
+            return;
+        }
+        let name = processor.architecture();
+        let warning = format!("warning: Dockerfile:2:1: /tool is a program for {name}");
+        // The second time COPY is in the cache, and nobody looks at what it copied.
+        assert_eq!(said.contains(&warning), named, "{said}");
+        assert!(said.to_lowercase().contains("exec format error"), "{said}");
+        assert!(said.contains(" --> Dockerfile:3:1"), "{said}");
+        let hint = "a program that was built for another processor does not run in it";
+        assert!(said.contains(hint), "{said}");
+    }
+}
+
 /// Rows: I13
 #[test]
 fn one_platform_is_a_manifest_unless_an_index_is_asked_for() {

@@ -39,8 +39,12 @@ struct Running {
 impl Renderer for Plain {
     fn event(&mut self, at: Duration, event: &Event, out: &mut String) {
         match event {
-            Event::Resolved { reference, digest } => {
-                let _ = writeln!(out, "base {reference} is {digest}");
+            Event::Resolved {
+                reference,
+                digest,
+                platform,
+            } => {
+                let _ = writeln!(out, "base {reference} for {platform} is {digest}");
             }
             Event::Planned { steps } => {
                 let _ = writeln!(out, "{} to do", units::count(*steps, "step", "steps"));

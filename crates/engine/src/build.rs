@@ -60,7 +60,6 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
     let (outputs, steps) = build.drive(request, ports, &text).await?;
-    build.warn_of_foreign_programs(&text, ports);
     let images = build.assemble(request, outputs);
     let exported = build.export(request, ports, &images).await?;
     build.close(ports)?;
@@ -166,6 +165,8 @@ impl Build {
             ready: Vec::new(),
         };
         let driven = drive.reach_targets(&mut self.uploads).await;
+        // They may be why a RUN failed.
+        self.warn_of_foreign_programs(text, ports);
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {

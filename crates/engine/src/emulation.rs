@@ -47,25 +47,25 @@ pub(crate) enum Way {
 pub(crate) enum EmulationError {
     /// Nobody emulates that.
     #[error("nothing runs programs for {0} on this machine")]
-    NoMachine(Platform),
+    NoMachine(String),
     /// There is no emulator.
     #[error(
         "{platform} cannot run on this machine, which is {host}, and there is no emulator for it"
     )]
     NoEmulator {
-        platform: Platform,
-        host: Platform,
+        platform: String,
+        host: String,
         qemu: &'static str,
     },
     /// There is one that would need its libraries in every root.
     #[error("the emulator {} needs libraries that an image for {platform} does not have", path.display())]
-    Dynamic { platform: Platform, path: PathBuf },
+    Dynamic { platform: String, path: PathBuf },
     /// The kernel does not take it.
     #[error("the emulator {} for {platform} cannot be used", path.display())]
     Sandbox {
-        platform: Platform,
+        platform: String,
         path: PathBuf,
-        source: ProbeError,
+        source: Box<ProbeError>,
     },
 }
 
@@ -122,7 +122,7 @@ impl Emulation {
             return Ok(Way::Native);
         }
         let machine = Machine::of_platform(platform)
-            .ok_or_else(|| EmulationError::NoMachine(platform.clone()))?;
+            .ok_or_else(|| EmulationError::NoMachine(platform.to_string()))?;
         if self.processor_runs(machine) {
             return Ok(Way::Native);
         }
@@ -140,20 +140,20 @@ impl Emulation {
                 return match sandbox::try_emulator(rung, &self.scratch, &emulator) {
                     Ok(()) => Ok(Way::Given(emulator)),
                     Err(source) => Err(EmulationError::Sandbox {
-                        platform: platform.clone(),
+                        platform: platform.to_string(),
                         path,
-                        source,
+                        source: Box::new(source),
                     }),
                 };
             }
             dynamic.get_or_insert(path);
         }
-        let platform = platform.clone();
+        let platform = platform.to_string();
         Err(match dynamic {
             Some(path) => EmulationError::Dynamic { platform, path },
             None => EmulationError::NoEmulator {
                 platform,
-                host: self.host.clone(),
+                host: self.host.to_string(),
                 qemu: machine.qemu,
             },
         })

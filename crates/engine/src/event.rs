@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use oci::{Digest, Reference};
+use oci::{Digest, Platform, Reference};
 use serde::Serialize;
 
 /// Which step an event is about: its place in the build graph.
@@ -21,6 +21,9 @@ pub enum Event {
         reference: Reference,
         /// The manifest chosen for the platform.
         digest: Digest,
+        /// That platform.
+        #[serde(serialize_with = "shown")]
+        platform: Platform,
     },
     /// The graph is known.
     Planned {
@@ -132,6 +135,10 @@ pub enum Direction {
 pub trait Reporter: Send + Sync {
     /// Takes one event.
     fn report(&self, event: Event);
+}
+
+fn shown<S: serde::Serializer>(platform: &Platform, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(platform)
 }
 
 fn lossy<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {

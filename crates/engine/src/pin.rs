@@ -107,6 +107,7 @@ impl Pins {
                 self.reporter.report(Event::Resolved {
                     reference: reference.clone(),
                     digest: image.manifest.digest.clone(),
+                    platform: platform.clone(),
                 });
             }
             self.known.insert(key, image);

@@ -21,8 +21,8 @@ pub(crate) enum PlatformRootsError {
     #[error("{path} is one thing in the image for {first} and another in the one for {second}")]
     Conflict {
         path: EntryPath,
-        first: Platform,
-        second: Platform,
+        first: String,
+        second: String,
     },
 }
 
@@ -123,8 +123,8 @@ fn refuse_conflicts(
                 Some((other, first)) if *other != look => {
                     return Err(PlatformRootsError::Conflict {
                         path,
-                        first: (*first).clone(),
-                        second: platform.clone(),
+                        first: first.to_string(),
+                        second: platform.to_string(),
                     });
                 }
                 Some(_) => {}
