@@ -269,7 +269,7 @@ fn what_is_excluded_is_neither_read_nor_part_of_the_key() {
         let path = bench.context.path().join(path);
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let report = bench.build(dockerfile).map_err(|error| error.to_string());
+    let report = bench.build(dockerfile);
     let no = bench.context.path().join("d/no");
     fs::set_permissions(no, fs::Permissions::from_mode(0o755)).unwrap();
     let report = report.unwrap();
@@ -389,7 +389,7 @@ fn a_file_that_changes_before_it_is_copied_is_an_error() {
         fs::write(&path, before).unwrap();
         let request = bench.request(&format!("FROM BASE\n{instruction}\n"));
         let meddler = Meddler {
-            path: path.clone(),
+            path,
             content: after.to_vec(),
         };
         let error = bench
