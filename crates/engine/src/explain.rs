@@ -157,7 +157,10 @@ pub(crate) fn failed_step(
             failed.hint = Some(error.advice());
             failed.source = source_of(error);
         }
-        StepError::Place(error) => failed.input = !matches!(error, PlaceError::Path(_)),
+        StepError::Place(error) => {
+            failed.input = !matches!(error, PlaceError::Path(_));
+            failed.hint = another_place(&error);
+        }
         StepError::NoContext { span } => {
             failed.span = Some(span);
             failed.input = true;
@@ -185,6 +188,10 @@ pub(crate) fn failed_step(
             );
             failed.source = source_of(error);
         }
+        StepError::Run(error) if enters_nothing(&error) => {
+            failed.hint = hidden_directory(&step.kind);
+            failed.source = source_of(error);
+        }
         StepError::Run(error) => {
             failed.output_tail = error.tail().to_vec();
             failed.hint = foreign_program(&error, &step.kind);
@@ -208,6 +215,25 @@ pub(crate) fn failed_step(
         }
     }
     failed
+}
+
+/// What to do about a destination that cannot be used.
+fn another_place(error: &PlaceError) -> Option<String> {
+    match error {
+        PlaceError::NotADirectory { destination, .. } => Some(format!("write `{destination}/`")),
+        PlaceError::Conflict { path, .. } => Some(format!(
+            "remove {path} in a RUN before this line, or choose another destination"
+        )),
+        PlaceError::Loop(_) => Some(
+            "links of the image lead in a circle: remove them in a RUN before this line, or name \
+             the directory that is meant"
+                .to_owned(),
+        ),
+        PlaceError::ThroughFile { file, .. } => Some(format!(
+            "remove {file} in a RUN before this line, or choose another path"
+        )),
+        PlaceError::HardLink { .. } | PlaceError::Path(_) => None,
+    }
 }
 
 /// What to do about a name that an image does not know.
@@ -313,6 +339,35 @@ fn foreign_program(error: &RunError, kind: &StepKind) -> Option<String> {
              it, nor a script without `#!` in its first line",
             run.platform
         )
+    })
+}
+
+/// Whether the working directory is what could not be found.
+fn enters_nothing(error: &RunError) -> bool {
+    let RunError::Sandbox { source, .. } = error else {
+        return false;
+    };
+    matches!(source, sandbox::RunError::WorkingDirectory { .. })
+}
+
+/// Where a working directory went that the image has.
+fn hidden_directory(kind: &StepKind) -> Option<String> {
+    let StepKind::Run(run) = kind else {
+        return None;
+    };
+    let hiding = ["/proc", "/sys", "/dev"]
+        .into_iter()
+        .find(|top| run.cwd.starts_with(&format!("{top}/")));
+    Some(match hiding {
+        Some(top) => format!(
+            "{top} is the kernel's while a RUN runs, and hides what the image has there: choose \
+             another WORKDIR"
+        ),
+        None => format!(
+            "a link on the way to {} leads to where nothing is while a RUN runs, such as /proc: \
+             choose another WORKDIR",
+            run.cwd
+        ),
     })
 }
 
