@@ -22,15 +22,18 @@ use crate::ports::Post;
 pub(crate) use commit::context_source;
 pub(crate) use file::{File, WantedFile};
 
+/// What was asked for once, by what was asked: who asks while the answer is on its way waits for it.
+type Answers<Question, Answer> = Mutex<HashMap<Question, Arc<OnceCell<Answer>>>>;
+
 /// Everything from elsewhere.
 pub(crate) struct Remotes {
     store: Store,
     scratch: Arc<Scratch>,
     post: Post,
     /// By the address and what its content must be.
-    files: Mutex<HashMap<(String, Option<Digest>), Arc<OnceCell<File>>>>,
+    files: Answers<(String, Option<Digest>), File>,
     /// By the repository and the name.
-    commits: Mutex<HashMap<(String, Option<String>), Arc<OnceCell<Commit>>>>,
+    commits: Answers<(String, Option<String>), Commit>,
 }
 
 /// Why something from elsewhere cannot be had.
