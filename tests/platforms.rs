@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use testkit::{Layer, Processor, ValidImage, image, program, validate_image};
+use testkit::{Layer, Processor, ValidImage, image, launcher, program, validate_image};
 
 use crate::site::{Caller, Site};
 
@@ -45,7 +45,7 @@ fn emulators(site: &Site) -> Option<PathBuf> {
 }
 
 /// Pushes `both:1`, an index of an image for each processor, with `/tool`, which makes `/made` and
-/// writes into it what it is for. As registries have them, there are attestations in the index, and
+/// writes into it what it is for, and `/start`, which starts that. As registries have them, there are attestations in the index, and
 /// they come first.
 fn push_base(site: &Site) {
     let manifests: Vec<Value> = [Processor::Amd64, Processor::Arm64]
@@ -55,7 +55,11 @@ fn push_base(site: &Site) {
             let tool = program(processor, "/made", &format!("{name}\n"));
             let image = image()
                 .architecture(name)
-                .layer(Layer::new().file_with("tool", 0o755, tool))
+                .layer(
+                    Layer::new()
+                        .file_with("start", 0o755, launcher(processor, "/tool"))
+                        .file_with("tool", 0o755, tool),
+                )
                 .env(&format!("FOR={name}"))
                 .build();
             let digest = site.registry.seed("both", name, &image);
@@ -151,7 +155,7 @@ fn a_foreign_run_is_emulated_and_nothing_of_that_is_in_the_image() {
             return;
         };
         let before = names(REGISTERED);
-        let context = site.context("app", "FROM REGISTRY/both:1\nRUN [\"/tool\"]\n");
+        let context = site.context("app", "FROM REGISTRY/both:1\nRUN [\"/start\"]\n");
         let directory = emulators.to_str().expect("UTF-8");
         let arguments = ["--platform", BOTH, "--emulator-dir", directory];
         let digest = site.built("store", "app", &context, &arguments);
@@ -465,7 +469,7 @@ fn files_of_platforms_are_kept_apart() {
     assert_eq!(found, ["app-amd64", "app-arm64"]);
     let said = site.describe(&build("same", "type=local,dest=wrong,platform-split=false"));
     assert!(said.starts_with("exit 2"), "{said}");
-    let expected = "tool is one thing in the image for linux/amd64 and another in the one for \
+    let expected = "start is one thing in the image for linux/amd64 and another in the one for \
                     linux/arm64";
     assert!(said.contains(expected), "{said}");
 
@@ -477,8 +481,10 @@ fn files_of_platforms_are_kept_apart() {
         .collect();
     let expected = [
         "linux_amd64",
+        "linux_amd64/start",
         "linux_amd64/tool",
         "linux_arm64",
+        "linux_arm64/start",
         "linux_arm64/tool",
     ];
     let paths: Vec<&str> = paths

@@ -182,15 +182,8 @@ impl Emulation {
     /// kernel lets them: tried with the smallest program.
     fn processor_runs(&self, machine: &Machine) -> bool {
         let program = match (self.host.architecture.as_str(), machine.architecture) {
-            ("amd64", "386") => smallest(machine, &[0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80]),
-            ("arm64", "arm") => smallest(
-                machine,
-                &[
-                    0x00, 0x00, 0xa0, 0xe3, // mov r0, #0
-                    0x01, 0x70, 0xa0, 0xe3, // mov r7, #1
-                    0x00, 0x00, 0x00, 0xef, // svc 0
-                ],
-            ),
+            ("amd64", "386") => smallest(machine, &EXIT_386),
+            ("arm64", "arm") => smallest(machine, &EXIT_ARM),
             _ => return false,
         };
         let path = self.scratch.join(format!("trial-{}", machine.architecture));
@@ -222,6 +215,13 @@ fn runs(path: &Path) -> bool {
     }
     false
 }
+
+/// `mov eax, 1; xor ebx, ebx; int 0x80`
+const EXIT_386: [u8; 9] = [0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80];
+/// `mov r0, #0; mov r7, #1; svc 0`
+const EXIT_ARM: [u8; 12] = [
+    0x00, 0x00, 0xa0, 0xe3, 0x01, 0x70, 0xa0, 0xe3, 0x00, 0x00, 0x00, 0xef,
+];
 
 /// A 32-bit program of one segment: header, program header, code.
 fn smallest(machine: &Machine, code: &[u8]) -> Vec<u8> {
@@ -417,6 +417,29 @@ mod tests {
             let whole = [program.as_slice(), &kind.to_le_bytes(), &[0; 52]].concat();
             fs::write(&path, whole).expect("a file");
             assert_eq!(is_static(&path), expected);
+        }
+    }
+
+    /// An emulator runs the trial programs too, wherever it is installed.
+    #[test]
+    fn the_trial_programs_end_well() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        for (name, code, emulator) in [
+            (
+                "linux/386",
+                EXIT_386.as_slice(),
+                "/usr/bin/qemu-i386-static",
+            ),
+            ("linux/arm", EXIT_ARM.as_slice(), "/usr/bin/qemu-arm-static"),
+        ] {
+            let path = scratch.path().join("program");
+            fs::write(&path, smallest(machine(name), code)).expect("a program");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our file");
+            match Command::new(emulator).arg(&path).status() {
+                Ok(status) => assert!(status.success(), "{name}: {status}"),
+                #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+                Err(error) => eprintln!("skipped: {emulator} cannot be run: {error}"),
+            }
         }
     }
 

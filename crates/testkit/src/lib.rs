@@ -24,7 +24,7 @@ mod web;
 
 pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
-pub use program::{Processor, program};
+pub use program::{Processor, launcher, program};
 pub use registry::{
     Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,
 };

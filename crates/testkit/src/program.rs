@@ -29,14 +29,23 @@ const HEADERS: u64 = 64 + 56;
 /// another when it could not open the file. Static, without sections.
 pub fn program(processor: Processor, path: &str, content: &str) -> Vec<u8> {
     let length = content.len() as u32;
-    let code_bytes = code(processor, 0, 0, length).len() as u64;
-    let path_at = code_bytes;
+    let path_at = code(processor, 0, 0, length).len() as u64;
     let content_at = path_at + path.len() as u64 + 1;
-    let mut body = code(processor, path_at, content_at, length);
-    body.extend(path.as_bytes());
-    body.push(0);
-    body.extend(content.as_bytes());
+    let code = code(processor, path_at, content_at, length);
+    let texts = [path.as_bytes(), &[0], content.as_bytes()].concat();
+    executable(processor, [code, texts].concat())
+}
 
+/// A program that becomes the program at `path` (absolute), with no other argument; it ends with
+/// code 1 when it cannot.
+pub fn launcher(processor: Processor, path: &str) -> Vec<u8> {
+    let path_at = launching(processor, 0).len() as u64;
+    let texts = [path.as_bytes(), &[0]].concat();
+    executable(processor, [launching(processor, path_at), texts].concat())
+}
+
+/// Code and texts with the headers that make them a program.
+fn executable(processor: Processor, body: Vec<u8>) -> Vec<u8> {
     let machine: u16 = match processor {
         Processor::Amd64 => 62,
         Processor::Arm64 => 183,
@@ -123,6 +132,41 @@ fn code(processor: Processor, path_at: u64, content_at: u64, length: u32) -> Vec
     }
 }
 
+/// The instructions of a launcher.
+fn launching(processor: Processor, path_at: u64) -> Vec<u8> {
+    match processor {
+        Processor::Amd64 => {
+            let next = 7;
+            let mut code = vec![0x48, 0x8d, 0x3d]; // lea rdi, path
+            code.extend((path_at as i64 - next).to_le_bytes()[..4].iter());
+            code.extend([0x6a, 0x00, 0x57]); // push 0; push rdi
+            code.extend([0x48, 0x89, 0xe6]); // mov rsi, rsp
+            code.extend([0x31, 0xd2]); // xor edx, edx
+            code.extend([0xb8, 59, 0, 0, 0, 0x0f, 0x05]); // execve
+            code.extend([0xbf, 1, 0, 0, 0]); // mov edi, 1
+            code.extend([0xb8, 60, 0, 0, 0, 0x0f, 0x05]); // exit
+            code
+        }
+        Processor::Arm64 => {
+            let offset = path_at as u32;
+            let code: [u32; 11] = [
+                0x1000_0000 | (offset & 3) << 29 | (offset >> 2 & 0x7_ffff) << 5, // adr x0, path
+                0xd100_43ff,                                                      // sub sp, sp, #16
+                0xf900_03e0,                                                      // str x0, [sp]
+                0xf900_07ff,                // str xzr, [sp, #8]
+                0x9100_03e1,                // mov x1, sp
+                0xd280_0002,                // mov x2, #0
+                0xd280_0000 | 221 << 5 | 8, // execve
+                0xd400_0001,                // svc #0
+                0xd280_0020,                // mov x0, #1
+                0xd280_0000 | 93 << 5 | 8,  // exit
+                0xd400_0001,                // svc #0
+            ];
+            code.iter().flat_map(|word| word.to_le_bytes()).collect()
+        }
+    }
+}
+
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -140,7 +184,12 @@ mod tests {
         std::fs::write(&program, bytes).expect("a program");
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).expect("a program");
-        let status = std::process::Command::new(&program)
+        let start = directory.join("start");
+        let bytes = super::launcher(super::Processor::Amd64, program.to_str().expect("UTF-8"));
+        std::fs::write(&start, bytes).expect("a program");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&start, mode).expect("a program");
+        let status = std::process::Command::new(&start)
             .status()
             .expect("it starts");
         let content = std::fs::read_to_string(&made);
