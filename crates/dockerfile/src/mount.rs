@@ -79,7 +79,7 @@ pub struct TmpfsMount {
     pub bytes_max: Option<u64>,
 }
 
-/// Something that nobody else is to see. At least one of the first three is there.
+/// Something that nobody else is to see. At least one of `id` and `target` is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretMount {
     /// What it is called.
@@ -455,6 +455,16 @@ impl Reader {
         self.given.iter().find(|given| given.key == key)
     }
 
+    /// The value of a field that may as well be left out: an empty one, as of a variable that is
+    /// not set, is.
+    fn optional(&mut self, key: Key) -> Option<Spanned<String>> {
+        let value = self.given(key)?.value.as_ref();
+        if value.is_some_and(|value| value.value.is_empty()) {
+            return None;
+        }
+        self.text(key)
+    }
+
     /// The value of a field that needs one.
     fn text(&mut self, key: Key) -> Option<Spanned<String>> {
         let Given {
@@ -565,7 +575,7 @@ impl Reader {
         Some(match self.kind {
             Kind::Bind => Mount::Bind(BindMount {
                 writable: self.writable(false),
-                source: self.text(Key::Source),
+                source: self.optional(Key::Source),
                 from: self.text(Key::From),
                 target: self.target()?,
             }),
@@ -581,9 +591,9 @@ impl Reader {
                     let _: Option<()> = self.error(span, message, "files of what?", Some(help));
                 }
                 Mount::Cache(CacheMount {
-                    id: self.text(Key::Id),
+                    id: self.optional(Key::Id),
                     sharing,
-                    source: self.text(Key::Source),
+                    source: self.optional(Key::Source),
                     from: self.text(Key::From),
                     owner: self.owner(),
                     read_only: !self.writable(true),
@@ -607,7 +617,7 @@ impl Reader {
             }
             Kind::Secret => self.secret()?,
             Kind::Ssh => Mount::Ssh(SshMount {
-                id: self.text(Key::Id),
+                id: self.optional(Key::Id),
                 target: self.text(Key::Target),
                 owner: self.owner(),
                 required: self.switch(Key::Required).unwrap_or(false),
@@ -622,7 +632,8 @@ impl Reader {
             let span = source.span;
             return self.error(span, message, "the second one", None);
         }
-        let names = [Key::Id, Key::Source, Key::Target, Key::Env];
+        // A variable alone does not say which: its name is the command's, not the user's.
+        let names = [Key::Id, Key::Source, Key::Target];
         if names.iter().all(|key| self.given(*key).is_none()) {
             let message = "a mount of type secret needs to say which";
             let help = "write id=NAME, and give it with --secret id=NAME,src=FILE".to_owned();
@@ -795,6 +806,9 @@ mod tests {
             "ssh id=a target=/s 666 required",
         );
         check("target=/a=b", "bind /a=b");
+        check("target=/a,source=", "bind /a");
+        check("type=cache,target=/a,id=", "cache /a Shared");
+        check("type=ssh,id=", "ssh");
         check("target=/é,source=ü", "bind /é source=ü");
     }
 
@@ -896,11 +910,16 @@ mod tests {
              with --secret id=NAME,src=FILE",
         );
         check(
+            "type=secret,env=TOKEN",
+            "`type=secret,env=TOKEN`: a mount of type secret needs to say which; write id=NAME, \
+             and give it with --secret id=NAME,src=FILE",
+        );
+        check(
             "type=secret,id=a,src=b",
             "`src=b`: `id` and `source` of a secret mean the same: one is enough",
         );
         check(
-            "type=secret,env=A=B",
+            "type=secret,id=a,env=A=B",
             "`A=B`: `A=B` cannot be the name of a variable",
         );
         check("\"target=/a", "`\"target=/a`: the quote \" is not closed");

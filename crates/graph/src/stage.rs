@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use dockerfile::{
     Diagnostic, Dockerfile, ExpandError, FromInstruction, Instruction, InstructionKind, Span,
-    Spanned, expand,
+    Spanned, expand, mount,
 };
 use oci::{Platform, Reference};
 
@@ -215,6 +215,15 @@ pub(crate) enum FilesOf {
     Image(usize),
     /// One of [`StageSet::contexts`].
     Context(usize),
+}
+
+/// Where a `from` is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FromWord {
+    /// `COPY --from=`
+    Copy,
+    /// `RUN --mount=from=`
+    Mount,
 }
 
 impl Planned {
@@ -510,31 +519,51 @@ impl Source {
             InstructionKind::Copy(copy) => copy
                 .from
                 .iter()
-                .map(|word| self.copy_from(number, word, planned.place(word.span)))
+                .map(|word| self.from(number, FromWord::Copy, word, planned.place(word.span)))
+                .collect(),
+            InstructionKind::Run(run) => run
+                .mounts
+                .iter()
+                .filter_map(mount::from_word)
+                .map(|word| self.from(number, FromWord::Mount, &word, planned.place(word.span)))
                 .collect(),
             _ => Ok(Vec::new()),
         }
     }
 
-    /// What `--from` names. `place`: where the Dockerfile says so.
-    fn copy_from(
+    /// What a `from` names. `place`: where the Dockerfile says so.
+    fn from(
         &self,
         number: usize,
+        whose: FromWord,
         from: &Spanned<String>,
         place: Span,
     ) -> Result<Named, Diagnostic> {
         let text = from.value.as_str();
+        let (flag, verb) = match whose {
+            FromWord::Copy => ("--from", "copy from"),
+            FromWord::Mount => ("from= of a mount", "mount files of"),
+        };
         let fail = |message: String, label: &str| Diagnostic::error(from.span, message, label);
         if text.contains('$') {
-            let message = "variables are not replaced in --from".to_owned();
-            let help =
-                "name the image in a stage of its own, `FROM $image AS name`, and copy --from=name";
+            let message = format!("variables are not replaced in {flag}");
+            let help = match whose {
+                FromWord::Copy => {
+                    "name the image in a stage of its own, `FROM $image AS name`, and copy \
+                     --from=name"
+                }
+                FromWord::Mount => {
+                    "name the image in a stage of its own, `FROM $image AS name`, and mount \
+                     from=name"
+                }
+            };
             return Err(fail(message, "a variable").with_help(help));
         }
         if text.is_empty() {
-            return Err(fail("--from names nothing".to_owned(), "empty"));
+            return Err(fail(format!("{flag} names nothing"), "empty"));
         }
-        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // In a mount a number is the name of an image like any other word (F4).
+        if whose == FromWord::Copy && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return match text.parse::<usize>() {
                 Ok(earlier) if earlier < number => Ok(Named::Stage(earlier)),
                 Ok(_) | Err(_) => Err(fail(
@@ -556,19 +585,24 @@ impl Source {
         }
         if named(&number) {
             return Err(fail(
-                format!("stage `{text}` cannot copy from itself"),
+                format!("stage `{text}` cannot {verb} itself"),
                 "this stage",
             ));
         }
         if (number + 1..self.stages.len()).any(|later| named(&later)) {
-            let message =
-                format!("cannot copy from stage `{text}`: it is defined later in the file");
+            let message = format!("cannot {verb} stage `{text}`: it is defined later in the file");
             let help = "move that stage above this one";
             return Err(fail(message, "defined below").with_help(help));
         }
         if text.eq_ignore_ascii_case("scratch") {
-            let message = "scratch is empty: there is nothing to copy from it".to_owned();
-            return Err(fail(message, "nothing in it"));
+            return match whose {
+                FromWord::Copy => {
+                    let message = "scratch is empty: there is nothing to copy from it".to_owned();
+                    Err(fail(message, "nothing in it"))
+                }
+                // An empty directory can be of use.
+                FromWord::Mount => Ok(Named::Scratch),
+            };
         }
         match text.parse::<Reference>() {
             // The image of a copy is for the target, not for the stage (F13).

@@ -7,6 +7,7 @@
 mod config;
 mod context;
 mod copy;
+mod mount;
 mod remote;
 mod render;
 mod run;

@@ -1,10 +1,17 @@
 //! RUN: the words, environment and surroundings of a process.
 
-use dockerfile::{CommandForm, RunInstruction};
+use dockerfile::suggest::nearest;
+use dockerfile::{CommandForm, Diagnostic, RunInstruction, Spanned};
 
 use super::{Line, Lowerer, State};
 use crate::build_arguments::PROXY_NAMES;
-use crate::{InlineFile, Network, RunSecurity, RunStep, StepKind, Variable};
+use crate::{Entitlement, InlineFile, Network, RunSecurity, RunStep, StepKind, Variable};
+
+/// The build argument that names the machine that a RUN sees (R6).
+const HOSTNAME_ARGUMENT: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+
+/// The longest host name, in bytes (`HOST_NAME_MAX`, limits.h).
+const HOSTNAME_BYTES_MAX: usize = 64;
 
 /// The longest summary of a here-document in a title, in characters.
 const SUMMARY_CHARS_MAX: usize = 80;
@@ -24,16 +31,14 @@ impl Lowerer<'_> {
             command,
             files,
         } = run;
-        let mut supported = Some(());
-        for flag in mounts {
-            supported = self.not_yet(line, flag.span, "RUN --mount");
-        }
+        let mounts = self.mounts(state, line, mounts);
         for flag in devices {
-            supported = self.not_yet(line, flag.span, "RUN --device");
+            let message = "kiln gives no devices to a RUN: it runs without a daemon that could \
+                           hand them out (CDI)";
+            let _: Option<()> = self.error(line, flag.span, message, "a device");
         }
-        if let Some(flag) = security {
-            supported = self.not_yet(line, flag.span, "RUN --security");
-        }
+        let security = self.security(line, security.as_ref());
+        let hostname = self.hostname(line);
         let network = match network {
             None => self.request.network,
             Some(flag) => match flag.value.as_str() {
@@ -47,7 +52,10 @@ impl Lowerer<'_> {
                 }
             },
         };
-        supported?;
+        let (mounts, security, hostname) = (mounts?, security?, hostname?);
+        if !devices.is_empty() {
+            return None;
+        }
         let argv = state.command_words(command);
         if argv.is_empty() {
             let span = line.planned.instruction.span;
@@ -81,12 +89,12 @@ impl Lowerer<'_> {
                 })
                 .collect(),
             platform: state.platform.clone(),
-            mounts: Vec::new(),
-            security: RunSecurity::Sandbox,
+            mounts,
+            security,
             shm_bytes: self.request.shm_bytes,
             ulimits: self.request.ulimits.clone(),
             cgroup_parent: self.request.cgroup_parent.clone(),
-            hostname: None,
+            hostname,
             command_shown: arguments.clone(),
         };
         let text = match lone_heredoc(line, run) {
@@ -96,6 +104,62 @@ impl Lowerer<'_> {
         let step = self.step(state, line, StepKind::Run(step), &text);
         state.record(history, Some(step));
         Some(())
+    }
+
+    /// How much a RUN may do. More than usual only where the user allowed it.
+    fn security(&mut self, line: Line<'_>, flag: Option<&Spanned<String>>) -> Option<RunSecurity> {
+        let Some(flag) = flag else {
+            return Some(RunSecurity::Sandbox);
+        };
+        let finding = match flag.value.as_str() {
+            "sandbox" => return Some(RunSecurity::Sandbox),
+            "insecure"
+                if self
+                    .request
+                    .allowed
+                    .contains(&Entitlement::SecurityInsecure) =>
+            {
+                return Some(RunSecurity::Insecure);
+            }
+            "insecure" => {
+                let message = "--security=insecure is not allowed in this build";
+                Diagnostic::error(flag.span, message, "not allowed")
+                    .with_help("allow it with --allow security.insecure")
+            }
+            other => {
+                let message = format!("`{other}` is no security: expected sandbox or insecure");
+                let mut finding = Diagnostic::error(flag.span, message, "unknown security");
+                finding.help = nearest(other, ["sandbox", "insecure"])
+                    .map(|near| format!("did you mean `{near}`?"));
+                finding
+            }
+        };
+        self.findings.push(line.planned.put(finding));
+        None
+    }
+
+    /// The host name that the build argument for it asks for.
+    fn hostname(&mut self, line: Line<'_>) -> Option<Option<String>> {
+        let Some(name) = self.request.build_args.get(HOSTNAME_ARGUMENT) else {
+            return Some(None);
+        };
+        let is_name = name.len() <= HOSTNAME_BYTES_MAX
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        if !is_name {
+            let message = format!(
+                "the build argument {HOSTNAME_ARGUMENT} is not a host name: expected at most \
+                 {HOSTNAME_BYTES_MAX} letters, digits, dots and hyphens"
+            );
+            // The same for every RUN: said once.
+            if self.findings.iter().all(|known| known.message != message) {
+                let span = line.planned.instruction.span;
+                return self.error(line, span, message, "would have this name");
+            }
+            return None;
+        }
+        Some((!name.is_empty()).then(|| name.clone()))
     }
 
     /// Proxy settings that no ARG or ENV of the stage has taken over, in both cases, because

@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use graph::{ExtraHost, Network, Request};
-use oci::{ContainerConfig, History, ImageConfig};
+use graph::{Entitlement, ExtraHost, Network, Request};
 
 use crate::{print, support};
 
@@ -124,6 +123,16 @@ fn read_request(words: &str) -> (Request, HashMap<graph::ImageName, ImageConfig>
                     "host" => Network::Host,
                     other => panic!("network {other}"),
                 }
+            }
+            "secret" => drop(request.secrets.insert(value.to_owned())),
+            "ssh" => drop(request.ssh.insert(value.to_owned())),
+            "allow" => {
+                let allowed = match value {
+                    "security.insecure" => Entitlement::SecurityInsecure,
+                    "network.host" => Entitlement::NetworkHost,
+                    other => panic!("entitlement {other}"),
+                };
+                request.allowed.insert(allowed);
             }
             "add-host" => {
                 let (name, address) = pair(' ');

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use dockerfile::chown::Identity;
 use dockerfile::{Diagnostic, LineColumn, Severity};
 use graph::{
-    BuildGraph, ContextName, CopySource, FileSource, HistoryEntry, InlineFile, Lowered, Origin,
-    Step, StepKind, Unpack, Variable,
+    BuildGraph, ContextName, CopySource, FileSource, HistoryEntry, InlineFile, Lowered, MountOwner,
+    Origin, RunMountKind, RunSecurity, Step, StepKind, Unpack, Variable,
 };
 
 pub(crate) fn lowered(text: &str, lowered: &Lowered, images: &[String]) -> String {
@@ -88,6 +88,13 @@ fn details(step: &Step) -> Vec<String> {
                 lines.push(format!("host {} {}", host.name, host.address));
             }
             lines.extend(run.files.iter().map(inline));
+            lines.extend(run.mounts.iter().map(|one| mount(&one.kind)));
+            if run.security != RunSecurity::Sandbox {
+                lines.push(format!("security {}", run.security.name()));
+            }
+            if let Some(name) = &run.hostname {
+                lines.push(format!("hostname {name}"));
+            }
         }
         StepKind::Copy(copy) => {
             for source in &copy.sources {
@@ -149,6 +156,73 @@ fn details(step: &Step) -> Vec<String> {
         }
     }
     lines
+}
+
+fn mount(kind: &RunMountKind) -> String {
+    let owner = |owner: &MountOwner| format!("{:04o} {}:{}", owner.mode, owner.uid, owner.gid);
+    let option = |text: &Option<String>| text.clone().unwrap_or("-".to_owned());
+    match kind {
+        RunMountKind::Bind {
+            target,
+            from,
+            path,
+            writable,
+        } => {
+            let writable = if *writable { " writable" } else { "" };
+            format!("bind {target} from {} {path:?}{writable}", whose(from))
+        }
+        RunMountKind::Cache {
+            target,
+            id,
+            sharing,
+            seed,
+            owner: of,
+            read_only,
+        } => {
+            let seed = seed.as_ref();
+            let seed = seed.map(|(from, path)| format!(" seed {} {path:?}", whose(from)));
+            let read_only = if *read_only { " read-only" } else { "" };
+            format!(
+                "cache {target} id {id:?} {} {}{}{read_only}",
+                sharing.name(),
+                owner(of),
+                seed.unwrap_or_default()
+            )
+        }
+        RunMountKind::Tmpfs { target, bytes_max } => format!("tmpfs {target} {bytes_max:?}"),
+        RunMountKind::Secret {
+            id,
+            target,
+            variable,
+            owner: of,
+            required,
+        } => {
+            let required = if *required { " required" } else { "" };
+            format!(
+                "secret {id:?} file {} variable {} {}{required}",
+                option(target),
+                option(variable),
+                owner(of)
+            )
+        }
+        RunMountKind::Ssh {
+            id,
+            target,
+            owner: of,
+            required,
+        } => {
+            let required = if *required { " required" } else { "" };
+            format!("ssh {id:?} at {} {}{required}", option(target), owner(of))
+        }
+    }
+}
+
+fn whose(from: &FileSource) -> String {
+    match from {
+        FileSource::Context(ContextName::Main) => "context".to_owned(),
+        FileSource::Context(ContextName::Named(name)) => format!("context {name}"),
+        FileSource::Step(step) => step.to_string(),
+    }
 }
 
 fn variable(kind: &str, variable: &Variable) -> String {
