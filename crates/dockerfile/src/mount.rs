@@ -793,8 +793,8 @@ mod tests {
         check("type=secret,src=a,required=1,ro", "secret id=a required");
         check("type=secret,target=/a/b", "secret target=/a/b");
         check(
-            "type=secret,env=TOKEN,required",
-            "secret env=TOKEN required",
+            "type=secret,id=a,env=T,required",
+            "secret id=a env=T required",
         );
         check(
             "type=secret,id=a,mode=440,uid=0,gid=5",

@@ -278,7 +278,10 @@ fn inline_files(place: &Path, files: &[InlineFile]) -> Result<Vec<Mount>, RunErr
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
         mounts.push(Mount {
             target: Path::new(PIPES).join(&file.name),
-            source: MountSource::Bind { source: path },
+            source: MountSource::Bind {
+                source: path,
+                owners: sandbox::Owners::AsOnDisk,
+            },
             read_only: true,
             executable: true,
         });

@@ -13,6 +13,7 @@
 //! 6. close-on-exec for every descriptor but the standard three, then exec.
 
 mod diagnosis;
+pub(crate) mod limits;
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::Write;
@@ -71,19 +72,25 @@ fn become_program(process: &Process) -> Result<std::convert::Infallible, Failure
     empty_standard_input()?;
     enter(&process.cwd)?;
 
-    bound_capabilities()?;
+    let unconfined = process.security.unconfined;
+    if !unconfined {
+        bound_capabilities()?;
+    }
     if process.security.no_new_privileges {
         set_no_new_privs(true).doing(|| "set no_new_privs".to_owned())?;
     }
-    system_calls::restrict()?;
+    if !unconfined {
+        system_calls::restrict()?;
+    }
     let user = &process.user;
     sys::set_ids(user.uid, user.gid, &user.groups)
         .doing(|| format!("become user {}:{}", user.uid, user.gid))?;
-    keep_capabilities(if user.uid == 0 {
-        CAPABILITIES
-    } else {
-        CapabilitySet::empty()
-    })?;
+    // Unconfined root keeps what it has as root of its namespace, which is everything.
+    match (user.uid == 0, unconfined) {
+        (true, true) => {}
+        (true, false) => keep_capabilities(CAPABILITIES)?,
+        (false, true | false) => keep_capabilities(CapabilitySet::empty())?,
+    }
     sys::close_others_at_exec().doing(|| "close descriptors".to_owned())?;
     exec(process)
 }
@@ -112,6 +119,9 @@ fn limit(limits: &Limits) -> Result<(), Failure> {
     }
     if let Some(bytes) = limits.file_bytes_max {
         set(Resource::Fsize, bytes, "the size of files")?;
+    }
+    for limit in &limits.resources {
+        limits::set(*limit)?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@
 mod cancel;
 mod channel;
 mod command;
+mod control_group;
 mod emulator;
 mod enter;
 mod failure;
@@ -37,10 +38,12 @@ mod user_namespace;
 pub use cancel::CancelToken;
 pub use emulator::{Emulator, MAGIC_BYTES_MAX};
 pub use enter::{EnterError, enter_user_namespace, inside_user_namespace};
+pub use mounts::can_map_owners;
 pub use probe::{ProbeError, Requested, Rung, probe, try_emulator};
 pub use process::{
-    Ending, Exit, IDS_BASE, IDS_COUNT, IdMapping, LOWERS_MAX, Limits, MOUNTS_MAX, Mount,
-    MountSource, Network, Process, Root, Security, UserIds,
+    Changes, Ending, Exit, IDS_BASE, IDS_COUNT, IdMapping, LOWERS_MAX, Limits, MOUNTS_MAX, Mount,
+    MountSource, Network, Owners, Process, Resource, ResourceLimit, Root, SHARED_MEMORY_BYTES,
+    Security, StackLayer, UserIds,
 };
 pub use run::{ExecFailure, RunError, Stream, run};
 pub use start::child_main_if_requested;

@@ -112,12 +112,25 @@ pub struct Mount {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum MountSource {
     /// A file or directory of the caller. It is opened once, by the caller's own process, so
-    /// `/proc/self/fd/N` names exactly what the caller holds open. Owners are seen as they are
-    /// on disk.
+    /// `/proc/self/fd/N` names exactly what the caller holds open. What is mounted below it is
+    /// not seen.
     Bind {
         /// The file or directory.
         #[serde(with = "encoding::path")]
         source: PathBuf,
+        /// Whom its files belong to inside.
+        owners: Owners,
+    },
+    /// A file or directory of directories that are stacked like those of a [`Root`].
+    Stack {
+        /// The read-only directories, the lowest first; at least two where nothing is kept, at
+        /// most [`LOWERS_MAX`].
+        layers: Vec<StackLayer>,
+        /// Where changes are kept; without it nothing can be changed.
+        changes: Option<Changes>,
+        /// What is shown, from the root of the stack and without symbolic links; empty is all.
+        #[serde(with = "encoding::path")]
+        path: PathBuf,
     },
     /// An empty file system in memory.
     Tmpfs {
@@ -140,6 +153,42 @@ pub enum MountSource {
     },
 }
 
+/// Whom files of the caller belong to inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owners {
+    /// Whom they belong to on disk.
+    AsOnDisk,
+    /// Those of this user, and of this group, belong to root, and all others to nobody. Only with
+    /// [`IdMapping::Reserved`].
+    Root {
+        /// On disk.
+        uid: u32,
+        /// On disk.
+        gid: u32,
+    },
+}
+
+/// One directory of a stack.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StackLayer {
+    /// Opened by the supervisor, with the caller's rights.
+    #[serde(with = "encoding::path")]
+    pub directory: PathBuf,
+    /// Whom its files belong to inside.
+    pub owners: Owners,
+}
+
+/// Where the changes of a stack are kept: as in [`Root`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changes {
+    /// Exists, and has the same parent directory as `work`.
+    #[serde(with = "encoding::path")]
+    pub upper: PathBuf,
+    /// Empty, beside `upper`.
+    #[serde(with = "encoding::path")]
+    pub work: PathBuf,
+}
+
 /// What network a process reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
@@ -160,7 +209,90 @@ pub struct Limits {
     pub file_bytes_max: Option<u64>,
     /// How long it may take before it is ended like a cancelled one.
     pub wall_time_max: Option<Duration>,
+    /// Bytes of `/dev/shm`.
+    pub shared_memory_bytes_max: u64,
+    /// Further limits, each resource once; they win over those above.
+    pub resources: Vec<ResourceLimit>,
+    /// The control group in which one is made for the process, from the top of each hierarchy.
+    pub control_group_parent: Option<String>,
 }
+
+/// One of the limits of setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    /// Of what.
+    pub resource: Resource,
+    /// `u64::MAX` is no limit.
+    pub soft: u64,
+    /// Not below `soft`.
+    pub hard: u64,
+}
+
+/// What setrlimit(2) limits, under the names that docker's `--ulimit` has for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of setrlimit(2)")]
+pub enum Resource {
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+impl Resource {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::Core,
+        Self::Cpu,
+        Self::Data,
+        Self::Fsize,
+        Self::Locks,
+        Self::Memlock,
+        Self::Msgqueue,
+        Self::Nice,
+        Self::Nofile,
+        Self::Nproc,
+        Self::Rss,
+        Self::Rtprio,
+        Self::Rttime,
+        Self::Sigpending,
+        Self::Stack,
+    ];
+
+    /// The name in lower case, without `RLIMIT_`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Cpu => "cpu",
+            Self::Data => "data",
+            Self::Fsize => "fsize",
+            Self::Locks => "locks",
+            Self::Memlock => "memlock",
+            Self::Msgqueue => "msgqueue",
+            Self::Nice => "nice",
+            Self::Nofile => "nofile",
+            Self::Nproc => "nproc",
+            Self::Rss => "rss",
+            Self::Rtprio => "rtprio",
+            Self::Rttime => "rttime",
+            Self::Sigpending => "sigpending",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// `/dev/shm` of a Docker container, which programs have come to expect.
+pub const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -169,6 +301,9 @@ impl Default for Limits {
             processes_max: None,
             file_bytes_max: None,
             wall_time_max: None,
+            shared_memory_bytes_max: SHARED_MEMORY_BYTES,
+            resources: Vec::new(),
+            control_group_parent: None,
         }
     }
 }
@@ -179,6 +314,10 @@ pub struct Security {
     /// Set-user-id programs and file capabilities gain nothing. Off by default, since `sudo`
     /// and `su` are common in images, and what they gain stays inside the mapped ids.
     pub no_new_privileges: bool,
+    /// Every capability over the namespaces of the process, no filter on system calls, and a
+    /// `/proc` and `/sys` without covers. What the kernel keeps for root of the machine stays out
+    /// of reach.
+    pub unconfined: bool,
 }
 
 /// How ids inside relate to ids outside.

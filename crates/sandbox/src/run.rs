@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::cancel::CancelToken;
 use crate::channel::Channel;
+use crate::control_group::ControlGroup;
 use crate::order::{Report, Request};
 use crate::process::{Exit, LOWERS_MAX, MOUNTS_MAX, MountSource, Process};
 use crate::start::start_supervisor;
@@ -53,6 +54,19 @@ pub enum RunError {
         /// How many were given.
         given: usize,
     },
+    /// The control group for the process could not be made or entered.
+    #[error("could not {doing} the control group {path}")]
+    ControlGroup {
+        /// What was being done, as in "could not …".
+        doing: &'static str,
+        /// The directory of the group.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are no control groups that one could be made in.
+    #[error("this machine has no control groups to make one in")]
+    NoControlGroups,
     /// The process is to have an id that does not exist inside.
     #[error("id {id} is not mapped into the sandbox: {mapped} are")]
     IdNotMapped {
@@ -199,6 +213,9 @@ fn conduct(
         return Err(RunError::Cancelled);
     }
     let binds = open_binds(process)?;
+    // Removed when everybody in it is gone, whatever happens.
+    let parent = process.limits.control_group_parent.as_deref();
+    let group = parent.map(ControlGroup::create).transpose()?;
     let description = describe(process).map_err(setup("write down what to run"))?;
     let (stdout, stdout_of_process) = output_pipe().map_err(setup("create a pipe"))?;
     let (stderr, stderr_of_process) = output_pipe().map_err(setup("create a pipe"))?;
@@ -210,6 +227,15 @@ fn conduct(
         .chain(&binds)
         .map(AsFd::as_fd)
         .collect();
+    // Before it is told what to run, so that all it starts is in the group too.
+    let joined = group
+        .as_ref()
+        .map_or(Ok(()), |group| group.add(supervisor.id()));
+    if let Err(error) = joined {
+        drop(channel);
+        let _ = supervisor.wait();
+        return Err(error);
+    }
     let begun = channel.send(&Request::Begin { trial }, &descriptors);
 
     let mut outputs = Outputs {
@@ -411,6 +437,26 @@ fn check(process: &Process) -> Result<(), RunError> {
             given: root.lowers.len(),
         });
     }
+    for mount in &process.mounts {
+        if let MountSource::Stack {
+            layers,
+            changes,
+            path,
+        } = &mount.source
+        {
+            if layers.len() > LOWERS_MAX {
+                return Err(RunError::TooManyLowers {
+                    given: layers.len(),
+                });
+            }
+            if layers.is_empty() || (changes.is_none() && layers.len() < 2) {
+                return invalid("a stack needs two directories, or one and a place for changes");
+            }
+            if path.is_absolute() {
+                return invalid("what is shown of a stack is relative to it");
+            }
+        }
+    }
     if process.mounts.len() > MOUNTS_MAX {
         return Err(RunError::TooManyMounts {
             given: process.mounts.len(),
@@ -426,8 +472,10 @@ fn open_binds(process: &Process) -> Result<Vec<OwnedFd>, RunError> {
         .mounts
         .iter()
         .filter_map(|mount| match &mount.source {
-            MountSource::Bind { source } => Some(source),
-            MountSource::Tmpfs { .. } | MountSource::File { .. } => None,
+            MountSource::Bind { source, owners: _ } => Some(source),
+            MountSource::Stack { .. } | MountSource::Tmpfs { .. } | MountSource::File { .. } => {
+                None
+            }
         });
     let opened = sources.map(|path| {
         open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {

@@ -20,6 +20,7 @@ use rustix::process::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_name};
 
 use crate::channel::Channel;
+use crate::command::limits::make_room;
 use crate::failure::{Doing, Failure};
 use crate::init;
 use crate::mounts::{Sources, disk_path, remove_created};
@@ -73,6 +74,7 @@ fn supervise(channel: &Channel) -> Result<Exit, Failure> {
     let (process, binds, trial) = receive_order(channel)?;
     user_namespace::check_mapped(process.ids, &process.user)?;
     give_outputs(&process)?;
+    make_room(&process.limits.resources);
 
     let namespace = user_namespace::create(process.ids)?;
     let id_map = match process.ids {

@@ -69,15 +69,35 @@ pub(crate) fn in_initial_namespace() -> bool {
 
 /// Makes a user namespace that nobody is in, with the maps that `ids` asks for.
 pub(crate) fn create(ids: IdMapping) -> Result<OwnedFd, Failure> {
-    let users = extents(ids, IdKind::User)?;
-    let groups = extents(ids, IdKind::Group)?;
+    with_maps(&extents(ids, IdKind::User)?, &extents(ids, IdKind::Group)?)
+}
+
+/// The same, in which one user and one group of the disk are root's and there are no others: to
+/// see files through.
+pub(crate) fn create_for_root(ids: IdMapping, uid: u32, gid: u32) -> Result<OwnedFd, Failure> {
+    let IdMapping::Reserved { base, .. } = ids else {
+        return Err(Failure::Invalid {
+            reason: "owners can be mapped with reserved ids only".to_owned(),
+        });
+    };
+    let only = |inside| {
+        [Extent {
+            inside,
+            outside: base,
+            count: 1,
+        }]
+    };
+    with_maps(&only(uid), &only(gid))
+}
+
+fn with_maps(users: &[Extent], groups: &[Extent]) -> Result<OwnedFd, Failure> {
     let (ours, theirs) = Channel::pair().doing(|| "create a socket pair".to_owned())?;
     let Some(member) = sys::fork().doing(|| "start a helper process".to_owned())? else {
         drop(ours);
         become_member(&theirs);
     };
     drop(theirs);
-    let namespace = from_member(&ours, member, &users, &groups);
+    let namespace = from_member(&ours, member, users, groups);
     // Its reason to exist is over: it reads the end of the stream and goes.
     drop(ours);
     let _ = waitpid(Some(member), WaitOptions::empty());

@@ -14,6 +14,7 @@ use std::os::fd::OwnedFd;
 pub(crate) use attach::clone_mount;
 pub(crate) use attach::restrict;
 pub(crate) use attach::{DATA_ONLY, new_file_system};
+pub use sources::can_map_owners;
 pub(crate) use sources::{Sources, disk_path};
 pub(crate) use target::remove_created;
 
@@ -35,7 +36,13 @@ pub(crate) fn build_root(
         injected::Injected::new(&bench).doing(|| "make a place for given files".to_owned())?;
     let mut targets = target::Targets::new(root);
     standard::mount_standard(process, &sources, &injected, &mut targets)?;
-    additional::mount_additional(&process.mounts, sources.binds, &injected, &mut targets)?;
+    additional::mount_additional(
+        &process.mounts,
+        sources.additional,
+        &bench,
+        &injected,
+        &mut targets,
+    )?;
     switch::switch_root(targets.root())?;
     Ok(targets.into_created())
 }

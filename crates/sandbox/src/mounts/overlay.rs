@@ -37,23 +37,30 @@ pub(crate) fn mount_root(
     sources: &Sources,
     bench: &OwnedFd,
 ) -> Result<OwnedFd, Failure> {
-    let place = |name: &str, mount: &OwnedFd| -> Result<(), Failure> {
-        let doing = || "attach a directory of the root".to_owned();
-        mkdirat(bench, name, Mode::RWXU).doing(doing)?;
-        let target = open_beneath(bench.as_fd(), Path::new(name)).doing(doing)?;
-        attach(mount, target.as_fd()).doing(doing)
-    };
-    let mut names = Vec::with_capacity(sources.lowers.len());
-    for (number, lower) in sources.lowers.iter().enumerate() {
-        let name = format!("lower-{number}");
-        place(&name, lower)?;
+    let changes = Some((
+        &sources.disk,
+        process.root.upper.as_path(),
+        process.root.work.as_path(),
+    ));
+    let root = stack(bench, "", &sources.lowers, changes)?;
+    place(bench, "root", &root)?;
+    Ok(root)
+}
+
+/// Stacks directories, the lowest first, with what is on `disk` on top where changes are kept.
+/// The names on the workbench begin with `prefix`.
+pub(crate) fn stack(
+    bench: &OwnedFd,
+    prefix: &str,
+    layers: &[OwnedFd],
+    changes: Option<(&OwnedFd, &Path, &Path)>,
+) -> Result<OwnedFd, Failure> {
+    let mut names = Vec::with_capacity(layers.len());
+    for (number, layer) in layers.iter().enumerate() {
+        let name = format!("{prefix}lower-{number}");
+        place(bench, &name, layer)?;
         names.push(name);
     }
-    place("disk", &sources.disk)?;
-    let on_disk =
-        |path: &Path| -> PathBuf { Path::new("disk").join(path.file_name().unwrap_or_default()) };
-    let (upper, work) = (on_disk(&process.root.upper), on_disk(&process.root.work));
-
     // The option adds below what was added before: the highest comes first. Without `userxattr`
     // the removal of a lower directory fails with EIO in a user namespace.
     let mut options: Vec<FsOption<'_>> = names
@@ -61,11 +68,26 @@ pub(crate) fn mount_root(
         .rev()
         .map(|name| FsOption::Text("lowerdir+", name))
         .collect();
-    options.push(FsOption::Path("upperdir", &upper));
-    options.push(FsOption::Path("workdir", &work));
+    let disk_name = format!("{prefix}disk");
+    let on_disk = |path: &Path| -> PathBuf {
+        Path::new(&disk_name).join(path.file_name().unwrap_or_default())
+    };
+    let paths;
+    if let Some((disk, upper, work)) = changes {
+        place(bench, &disk_name, disk)?;
+        paths = (on_disk(upper), on_disk(work));
+        options.push(FsOption::Path("upperdir", &paths.0));
+        options.push(FsOption::Path("workdir", &paths.1));
+    }
     options.push(FsOption::Flag("userxattr"));
-    let root = new_file_system("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV)
-        .doing(|| format!("stack {} directories with overlayfs", names.len()))?;
-    place("root", &root)?;
-    Ok(root)
+    new_file_system("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV)
+        .doing(|| format!("stack {} directories with overlayfs", names.len()))
+}
+
+/// Attaches a mount on a new directory of the workbench.
+pub(crate) fn place(bench: &OwnedFd, name: &str, mount: &OwnedFd) -> Result<(), Failure> {
+    let doing = || "attach a directory of the root".to_owned();
+    mkdirat(bench, name, Mode::RWXU).doing(doing)?;
+    let target = open_beneath(bench.as_fd(), Path::new(name)).doing(doing)?;
+    attach(mount, target.as_fd()).doing(doing)
 }

@@ -10,8 +10,9 @@ use rustix::mount::MountAttrFlags;
 
 use crate::emulator;
 use crate::failure::{Doing, Failure};
-use crate::process::{MountSource, Process};
+use crate::process::{Changes, IdMapping, Mount, MountSource, Owners, Process};
 use crate::sys::{MountAttributes, set_mount_attributes};
+use crate::user_namespace;
 
 use super::attach::clone_mount;
 
@@ -34,10 +35,24 @@ pub(crate) struct Sources {
     pub(super) disk: OwnedFd,
     /// Name and node of each device.
     pub(super) devices: Vec<(&'static str, OwnedFd)>,
-    /// One for each bind mount, in the order of the mounts.
-    pub(super) binds: Vec<OwnedFd>,
     /// What runs programs of another processor.
     pub(crate) emulator: Option<OwnedFd>,
+    /// One for each additional mount, in their order.
+    pub(super) additional: Vec<Additional>,
+}
+
+/// What had to be opened for an additional mount.
+#[derive(Debug)]
+pub(super) enum Additional {
+    /// It is made of nothing.
+    Nothing,
+    /// What is bound.
+    Bind(OwnedFd),
+    /// The directories of a stack, and the one that holds its upper and work directories.
+    Stack {
+        layers: Vec<OwnedFd>,
+        disk: Option<OwnedFd>,
+    },
 }
 
 impl Sources {
@@ -59,47 +74,110 @@ impl Sources {
             Ok((name, node))
         });
         let devices = devices.collect::<Result<_, Failure>>()?;
-        let mounts = process
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.source {
-                MountSource::Bind { source } => Some((mount, source)),
-                MountSource::Tmpfs { .. } | MountSource::File { .. } => None,
+        let mut opened = binds.iter();
+        let mut maps = OwnerMaps::new(process.ids, id_map);
+        let mut additional = Vec::with_capacity(process.mounts.len());
+        for mount in &process.mounts {
+            additional.push(match &mount.source {
+                MountSource::Bind { source, owners } => {
+                    let opened = opened.next().ok_or_else(|| Failure::Invalid {
+                        reason: "fewer bind sources than bind mounts arrived".to_owned(),
+                    })?;
+                    let id_map = maps.of(*owners)?;
+                    let bind = bind(opened, mount, id_map)
+                        .doing(|| format!("make a mount of {}", source.display()))?;
+                    Additional::Bind(bind)
+                }
+                MountSource::Stack {
+                    layers, changes, ..
+                } => {
+                    let mut stacked = Vec::with_capacity(layers.len());
+                    for layer in layers {
+                        stacked.push(directory(&layer.directory, maps.of(layer.owners)?)?);
+                    }
+                    let disk = match changes {
+                        Some(Changes { upper, work }) => {
+                            Some(directory(common_parent(upper, work)?, id_map)?)
+                        }
+                        None => None,
+                    };
+                    Additional::Stack {
+                        layers: stacked,
+                        disk,
+                    }
+                }
+                MountSource::Tmpfs { .. } | MountSource::File { .. } => Additional::Nothing,
             });
-        let binds = mounts.zip(binds).map(|((mount, source), opened)| {
-            let mut set = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-            if mount.read_only {
-                set |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-            }
-            if !mount.executable {
-                set |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
-            }
-            let open = || {
-                let clone = clone_mount(opened, "", false)?;
-                let change = MountAttributes {
-                    set,
-                    id_map,
-                    recursive: false,
-                };
-                set_mount_attributes(&clone, change)?;
-                Ok::<_, io::Error>(clone)
-            };
-            open().doing(|| format!("make a mount of {}", source.display()))
-        });
-        let binds = binds.collect::<Result<_, _>>()?;
+        }
         Ok(Self {
             lowers,
             disk,
             devices,
-            binds,
             emulator: emulator::open(process)?,
+            additional,
         })
     }
 }
 
+/// The user namespaces that owners are seen through, made when they are needed first.
+struct OwnerMaps<'n> {
+    ids: IdMapping,
+    usual: Option<BorrowedFd<'n>>,
+    made: Vec<(Owners, OwnedFd)>,
+}
+
+impl<'n> OwnerMaps<'n> {
+    fn new(ids: IdMapping, usual: Option<BorrowedFd<'n>>) -> Self {
+        Self {
+            ids,
+            usual,
+            made: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, owners: Owners) -> Result<Option<BorrowedFd<'_>>, Failure> {
+        let (uid, gid) = match owners {
+            Owners::AsOnDisk => return Ok(self.usual),
+            Owners::Root { uid, gid } => (uid, gid),
+        };
+        let known = self.made.iter().position(|(known, _)| *known == owners);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                let namespace = user_namespace::create_for_root(self.ids, uid, gid)?;
+                self.made.push((owners, namespace));
+                self.made.len() - 1
+            }
+        };
+        Ok(Some(self.made[place].1.as_fd()))
+    }
+}
+
+fn bind(opened: &OwnedFd, mount: &Mount, id_map: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    let mut set = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    if mount.read_only {
+        set |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
+    if !mount.executable {
+        set |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    }
+    let clone = clone_mount(opened, "", false)?;
+    let change = MountAttributes {
+        set,
+        id_map,
+        recursive: false,
+    };
+    set_mount_attributes(&clone, change)?;
+    Ok(clone)
+}
+
 /// The directory that holds upper and work.
 pub(crate) fn disk_path(process: &Process) -> Result<&Path, Failure> {
-    match (process.root.upper.parent(), process.root.work.parent()) {
+    common_parent(&process.root.upper, &process.root.work)
+}
+
+fn common_parent<'p>(upper: &'p Path, work: &'p Path) -> Result<&'p Path, Failure> {
+    match (upper.parent(), work.parent()) {
         (Some(one), Some(other)) if one == other => Ok(one),
         (Some(_) | None, Some(_) | None) => Err(Failure::Invalid {
             reason: "the upper and the work directory are not in the same directory".to_owned(),
@@ -136,4 +214,14 @@ fn device(name: &str, number: u32, kind: u32) -> io::Result<OwnedFd> {
         return Err(io::Error::other("it is not the device of that name"));
     }
     clone_mount(node.as_fd(), "", false)
+}
+
+/// File systems whose owners can be mapped, by their magic numbers (statfs(2)): ext4, xfs, btrfs,
+/// f2fs and, since Linux 6.3, tmpfs.
+const MAPPABLE: [i128; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
+
+/// Whether owners in this directory can be seen differently inside, which
+/// [`IdMapping::Reserved`](crate::IdMapping) takes. Others can only be copied from.
+pub fn can_map_owners(directory: impl AsFd) -> bool {
+    rustix::fs::fstatfs(directory).is_ok_and(|status| MAPPABLE.contains(&i128::from(status.f_type)))
 }

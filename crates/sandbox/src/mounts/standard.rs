@@ -54,9 +54,6 @@ const CONTROL_GROUPS: &str = "fs/cgroup";
 /// `CGROUP2_SUPER_MAGIC` of the kernel.
 const CGROUP2_SUPER_MAGIC: i128 = 0x6367_7270;
 
-/// `/dev/shm` of a Docker container, which programs have come to expect.
-const SHARED_MEMORY_SIZE: &str = "64m";
-
 const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 /// Makes all of them.
@@ -67,10 +64,11 @@ pub(crate) fn mount_standard(
     targets: &mut Targets,
 ) -> Result<(), Failure> {
     // First, since only what is attached in this namespace can be mounted again as a mask.
-    mount_dev(sources, targets)?;
+    mount_dev(process.limits.shared_memory_bytes_max, sources, targets)?;
     let masks = Masks::new(sources, injected)?;
-    mount_proc(&masks, targets)?;
-    mount_sys(process.network, &masks, targets)?;
+    let covered = !process.security.unconfined;
+    mount_proc(covered, &masks, targets)?;
+    mount_sys(process.network, covered, &masks, targets)?;
     for (name, content) in [
         ("/etc/resolv.conf", process.resolv_conf.as_slice()),
         ("/etc/hosts", process.hosts.as_slice()),
@@ -129,13 +127,16 @@ impl<'a> Masks<'a> {
     }
 }
 
-fn mount_proc(masks: &Masks<'_>, targets: &mut Targets) -> Result<(), Failure> {
+fn mount_proc(covered: bool, masks: &Masks<'_>, targets: &mut Targets) -> Result<(), Failure> {
     let doing = || {
         "mount a new /proc (it is refused where parts of the /proc we see are covered)".to_owned()
     };
     let proc = new_file_system("proc", &[], DATA_ONLY).doing(doing)?;
     let target = targets.open(Path::new("/proc"), TargetKind::Directory, FinalLink::Refuse)?;
     attach(&proc, target.as_fd()).doing(doing)?;
+    if !covered {
+        return Ok(());
+    }
     for name in PROC_MASKED {
         masks
             .cover(proc.as_fd(), name)
@@ -157,9 +158,18 @@ fn mount_proc(masks: &Masks<'_>, targets: &mut Targets) -> Result<(), Failure> {
 
 /// A new sysfs belongs to a network namespace and is refused without an own one; then, and where
 /// the visible one is covered, what is visible is shown, read-only with everything mounted in it.
-fn mount_sys(network: Network, masks: &Masks<'_>, targets: &mut Targets) -> Result<(), Failure> {
+fn mount_sys(
+    network: Network,
+    covered: bool,
+    masks: &Masks<'_>,
+    targets: &mut Targets,
+) -> Result<(), Failure> {
     let doing = || "mount /sys".to_owned();
-    let attributes = DATA_ONLY | READ_ONLY;
+    let attributes = if covered {
+        DATA_ONLY | READ_ONLY
+    } else {
+        DATA_ONLY
+    };
     let visible = || -> io::Result<OwnedFd> {
         let clone = clone_mount(CWD, "/sys", true)?;
         restrict(&clone, attributes, true)?;
@@ -175,6 +185,9 @@ fn mount_sys(network: Network, masks: &Masks<'_>, targets: &mut Targets) -> Resu
     let sys = sys.doing(doing)?;
     let target = targets.open(Path::new("/sys"), TargetKind::Directory, FinalLink::Refuse)?;
     attach(&sys, target.as_fd()).doing(doing)?;
+    if !covered {
+        return Ok(());
+    }
     for name in SYS_MASKED {
         masks
             .cover(sys.as_fd(), name)
@@ -199,7 +212,11 @@ fn mount_control_groups(sys: BorrowedFd<'_>, masks: &Masks<'_>) -> io::Result<()
     masks.cover(sys, CONTROL_GROUPS)
 }
 
-fn mount_dev(sources: &Sources, targets: &mut Targets) -> Result<(), Failure> {
+fn mount_dev(
+    shared_memory_bytes: u64,
+    sources: &Sources,
+    targets: &mut Targets,
+) -> Result<(), Failure> {
     let doing = || "mount /dev".to_owned();
     // Mode 0755: in a sticky directory that everybody may write to, opening a device that
     // belongs to an unmapped user with O_CREAT fails, and `echo > /dev/null` does just that.
@@ -240,9 +257,10 @@ fn mount_dev(sources: &Sources, targets: &mut Targets) -> Result<(), Failure> {
         FsOption::Text("mode", "0620"),
     ];
     mount("pts", "devpts", &terminals, no_programs)?;
+    let size = shared_memory_bytes.to_string();
     let shared_memory = [
         FsOption::Text("mode", "1777"),
-        FsOption::Text("size", SHARED_MEMORY_SIZE),
+        FsOption::Text("size", &size),
     ];
     mount("shm", "tmpfs", &shared_memory, DATA_ONLY)?;
     mount("mqueue", "mqueue", &[], DATA_ONLY)

@@ -1,6 +1,6 @@
 //! System calls that must be refused, made by a real program in the sandbox.
 
-use sandbox::MountSource;
+use sandbox::{MountSource, Owners};
 
 use crate::cage::for_each_caller;
 
@@ -16,6 +16,7 @@ fn dangerous_system_calls_are_refused() {
                     directory,
                     MountSource::Bind {
                         source: directory.into(),
+                        owners: Owners::AsOnDisk,
                     },
                     true,
                 );
@@ -25,6 +26,7 @@ fn dangerous_system_calls_are_refused() {
             "/helper",
             MountSource::Bind {
                 source: cage.helper(),
+                owners: Owners::AsOnDisk,
             },
             true,
         );

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
-use sandbox::MountSource;
+use sandbox::{MountSource, Owners};
 
 use crate::cage::{Cage, Caller, for_each_caller};
 
@@ -77,6 +77,7 @@ fn mount_points_do_not_stay() {
             "/made/for/bind",
             MountSource::Bind {
                 source: shared.clone(),
+                owners: Owners::AsOnDisk,
             },
             false,
         );
@@ -140,7 +141,14 @@ fn binds_are_read_only_when_asked_and_never_set_user_id() {
         fs::write(shared.join("file"), "content").expect("a file");
         fs::copy("/bin/busybox", shared.join("id")).expect("a copy");
         fs::set_permissions(shared.join("id"), fs::Permissions::from_mode(0o4755)).expect("ours");
-        cage.mount("/data", MountSource::Bind { source: shared }, true);
+        cage.mount(
+            "/data",
+            MountSource::Bind {
+                source: shared,
+                owners: Owners::AsOnDisk,
+            },
+            true,
+        );
         cage.process.user.uid = 5;
         let seen = cage
             .sh("cat /data/file; touch /data/new 2>/dev/null || echo -refused; /data/id -u")

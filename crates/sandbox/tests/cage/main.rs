@@ -10,5 +10,6 @@ mod endings;
 mod files;
 mod hostile;
 mod isolation;
+mod mounts;
 mod survivors;
 mod trial;
