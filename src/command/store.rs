@@ -113,6 +113,7 @@ fn usage(store: &store::Store) -> Result<ExitCode, ProgramError> {
     row("cache records", usage.records);
     row("images", usage.images);
     row("context hashes", usage.stat_caches);
+    row("cache mounts", usage.cache_mounts);
     row("unfinished", usage.tmp);
     row("to be deleted", usage.trash);
     let _ = writeln!(

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use oci::{Algorithm, Descriptor, DiffId, Digest, Document, Hasher, ImageConfig, MediaType};
 
+use crate::cache_mounts::{CacheItem, cache_items};
 use crate::commit::CommitError;
 use crate::dir::{Dir, FileKind};
 use crate::disk::{DiskError, On as _};
@@ -44,6 +45,8 @@ pub struct Usage {
     pub images: Amount,
     /// Hashes of context files; the count is of contexts.
     pub stat_caches: Amount,
+    /// Directories of `RUN --mount=type=cache`.
+    pub cache_mounts: Amount,
     /// Unfinished work.
     pub tmp: Amount,
     /// What waits to be deleted.
@@ -60,6 +63,7 @@ impl Usage {
             records,
             images,
             stat_caches,
+            cache_mounts,
             tmp,
             trash,
         } = self;
@@ -70,6 +74,7 @@ impl Usage {
             records,
             images,
             stat_caches,
+            cache_mounts,
             tmp,
             trash,
         ]
@@ -197,6 +202,11 @@ impl Store {
             unpacked.count += u64::from(item.tree.is_some());
             unpacked.bytes += item.bytes(root)?;
         }
+        let mut cache_mounts = Amount::default();
+        for item in cache_items(root)? {
+            cache_mounts.count += item.directories.len() as u64;
+            cache_mounts.bytes += cache_bytes(root, &item)?;
+        }
         let tree = |name: &str| tree_bytes(&root.join(name));
         Ok(Usage {
             blobs: files(BLOBS)?,
@@ -205,6 +215,7 @@ impl Store {
             records: files(RECORDS)?,
             images: files(IMAGES)?,
             stat_caches: files(STAT)?,
+            cache_mounts,
             tmp: tree(TMP)?,
             trash: tree(TRASH)?,
         })
@@ -378,6 +389,14 @@ impl Store {
                 paths: item.mark.into_iter().chain(item.tree).collect(),
             });
         }
+        for item in cache_items(root)? {
+            found.push(Removable {
+                bytes: cache_bytes(root, &item)?,
+                used: item.used,
+                garbage: item.directories.is_empty(),
+                paths: vec![item.path],
+            });
+        }
         Ok(found)
     }
 
@@ -539,6 +558,14 @@ fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
         used: SystemTime::UNIX_EPOCH,
     }));
     Ok(items)
+}
+
+fn cache_bytes(root: &Path, item: &CacheItem) -> Result<u64, DiskError> {
+    let mut bytes = 0;
+    for directory in &item.directories {
+        bytes += tree_bytes(&root.join(directory))?.bytes;
+    }
+    Ok(bytes)
 }
 
 /// Where a blob is, below the store.

@@ -14,6 +14,7 @@
 //!   unpacked/ab/KEY.TAG/ a layer or a stack as a directory, for mounting
 //!   unpacked/ab/KEY      the record that such a directory is complete
 //!   records/ab/…         answers of the build cache, by key
+//!   caches/ab/HASH/      directories of `RUN --mount=type=cache`
 //!   images/…             names of images: they keep blobs alive
 //!   stat/…               content hashes of files in build contexts
 //!   tmp/PROCESS.lock     held by a living process, which owns
@@ -29,6 +30,7 @@
 //! 3. What does not fit its digest or checksum is absent, and is made again.
 
 pub mod blob;
+pub mod cache_mounts;
 pub mod commit;
 pub mod dir;
 mod disk;

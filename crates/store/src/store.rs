@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blob::Blobs;
+use crate::cache_mounts::{CACHES, CacheMounts};
 use crate::commit::{CommitError, Committer};
 use crate::disk::{DiskError, On as _};
 use crate::image::{IMAGES, Images};
@@ -78,6 +79,7 @@ pub(crate) struct Parts {
     pub(crate) unpacked: Unpacked,
     pub(crate) records: Records,
     pub(crate) images: Images,
+    pub(crate) cache_mounts: CacheMounts,
     pub(crate) committer: Arc<Committer>,
     pub(crate) process: Arc<Process>,
     pub(crate) trash: Arc<Trash>,
@@ -145,6 +147,11 @@ impl Store {
             unpacked: Unpacked::new(files.clone(), Arc::clone(&process), Arc::clone(&trash)),
             records: Records::new(files.clone()),
             images: Images::new(files),
+            cache_mounts: CacheMounts::new(
+                Arc::clone(&root),
+                Arc::clone(&process),
+                Arc::clone(&trash),
+            ),
             committer,
             process,
             trash,
@@ -204,6 +211,11 @@ impl Store {
     /// Names of images.
     pub fn images(&self) -> &Images {
         &self.0.images
+    }
+
+    /// Directories that outlive builds.
+    pub fn cache_mounts(&self) -> &CacheMounts {
+        &self.0.cache_mounts
     }
 
     /// The content hashes known for files below `context`, an absolute path.
@@ -290,7 +302,8 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             // Another process may be making the same store; what it has made so
             // far has our names.
             let parts = [
-                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, TMP, TRASH, LOCK_FILE, SWEEP_FILE,
+                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, CACHES, TMP, TRASH, LOCK_FILE,
+                SWEEP_FILE,
             ];
             for item in std::fs::read_dir(path).on("list", path)? {
                 let name = item.on("list", path)?.file_name();
