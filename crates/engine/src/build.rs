@@ -29,6 +29,9 @@ use crate::provenance;
 use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
 use crate::request::{BuildRequest, Output, Shape};
 use crate::review::{Review, Stages};
+use crate::run::Redactor;
+use crate::run::ssh::Agents;
+use crate::secret::Secrets;
 use crate::source::{Text, open_context, open_place, read_dockerfile};
 use crate::steps::Workshop;
 
@@ -45,6 +48,7 @@ const CACHE_FORMAT: u32 = 2;
 pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport, BuildError> {
     let began = Instant::now();
     export::check(request, ports)?;
+    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
     let places = Places::new(request, ports)?;
     let main = places.bring(&request.context, ports).await?;
     let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
@@ -55,7 +59,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let main = open_context(&main, &text, &ports.store)?;
     contexts.extend(main.map(|context| (ContextName::Main, context)));
     contexts.extend(named_contexts(&graph, &places, request, ports).await?);
-    let mut build = Build::open(request, ports, graph, &places, contexts)?;
+    let mut build = Build::open(request, ports, graph, &places, contexts, secrets)?;
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
@@ -81,6 +85,7 @@ impl Build {
         graph: BuildGraph,
         places: &Places,
         contexts: BTreeMap<ContextName, Context>,
+        secrets: Secrets,
     ) -> Result<Self, BuildError> {
         let graph = Arc::new(graph);
         let origins = origins(&graph);
@@ -95,6 +100,11 @@ impl Build {
                 .iter()
                 .map(|(digest, repository)| (digest.clone(), repository.clone()))
                 .collect(),
+        );
+        let agents = Agents::new(
+            request.ssh.clone(),
+            Arc::clone(&scratch),
+            ports.program_path.clone(),
         );
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
         let cancel = sandbox::CancelToken::new()
@@ -130,6 +140,10 @@ impl Build {
             },
             epoch: request.epoch_seconds,
             selections: Mutex::default(),
+            mounted: Mutex::default(),
+            redactor: Arc::new(Redactor::new(secrets.values())),
+            secrets,
+            agents,
         });
         Ok(Self {
             graph,

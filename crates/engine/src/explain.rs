@@ -1,7 +1,10 @@
 //! Errors of parts become errors of a build: with the line of the Dockerfile
 //! that they belong to, and with what the user can do.
 
-use graph::{StepId, StepKind};
+use std::path::PathBuf;
+
+use graph::{RunMountKind, StepId, StepKind};
+use store::cache_mounts::CacheMountError;
 
 use crate::copy::files::FilesError;
 use crate::copy::place::PlaceError;
@@ -11,6 +14,9 @@ use crate::error::{BuildError, FailedStep};
 use crate::layers::LayerError;
 use crate::pin::PinError;
 use crate::run::RunError;
+use crate::run::caches::SeedError;
+use crate::run::mounts::MountError;
+use crate::run::ssh::SshError;
 use crate::source::Text;
 use crate::steps::{StepError, UnknownOwner, Unselected};
 use crate::user_line::user_line;
@@ -174,6 +180,18 @@ pub(crate) fn failed_step(
                 None => add_or_number(&source),
             };
         }
+        StepError::Changed { span, .. } => failed.span = Some(span),
+        StepError::Mount { source, span } => {
+            failed.span = Some(span);
+            failed.input = matches!(
+                source,
+                MountError::Variable { .. }
+                    | MountError::NoContext
+                    | MountError::Ssh(SshError::Missing { .. } | SshError::Key { .. })
+                    | MountError::Cache(CacheMountError::Make(SeedError::NotADirectory { .. }))
+            );
+            failed.source = source_of(source);
+        }
         StepError::User(error) | StepError::Run(RunError::User(error)) => {
             failed.input = true;
             failed.hint = add_or_number(&error);
@@ -193,6 +211,10 @@ pub(crate) fn failed_step(
             failed.source = source_of(error);
         }
         StepError::Run(error) => {
+            if let Some(span) = refused_mount(step, &error) {
+                failed.span = Some(span);
+                failed.input = true;
+            }
             failed.output_tail = error.tail().to_vec();
             failed.hint = foreign_program(&error, &step.kind);
             failed.source = source_of(error);
@@ -331,6 +353,7 @@ fn foreign_program(error: &RunError, kind: &StepKind) -> Option<String> {
         | RunError::Capture(_)
         | RunError::Layer(_)
         | RunError::Disk(_)
+        | RunError::Limit { .. }
         | RunError::Cancelled => false,
     };
     refused.then(|| {
@@ -369,6 +392,31 @@ fn hidden_directory(kind: &StepKind) -> Option<String> {
             run.cwd
         ),
     })
+}
+
+/// The mount that cannot be made because of what the image has in its place.
+fn refused_mount(step: &graph::Step, error: &RunError) -> Option<dockerfile::Span> {
+    let RunError::Sandbox {
+        source: sandbox::RunError::MountPoint { path, .. },
+        ..
+    } = error
+    else {
+        return None;
+    };
+    let StepKind::Run(run) = &step.kind else {
+        return None;
+    };
+    let target = |kind: &RunMountKind| match kind {
+        RunMountKind::Bind { target, .. }
+        | RunMountKind::Cache { target, .. }
+        | RunMountKind::Tmpfs { target, .. } => Some(PathBuf::from(target)),
+        RunMountKind::Secret { target, .. } | RunMountKind::Ssh { target, .. } => {
+            target.as_ref().map(PathBuf::from)
+        }
+    };
+    let mut mounts = run.mounts.iter();
+    let mount = mounts.find(|mount| target(&mount.kind).as_ref() == Some(path))?;
+    Some(mount.span)
 }
 
 /// Whether the shell of the shell form is what could not be found.

@@ -35,6 +35,8 @@ mod report;
 mod request;
 mod review;
 mod run;
+mod run_step;
+mod secret;
 mod source;
 mod steps;
 mod user_line;
@@ -52,3 +54,5 @@ pub use report::{BuildReport, ImageReport, OutputReport, StepReport, Traffic};
 pub use request::{
     BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice, Shape, Split,
 };
+pub use run::ssh::SshSource;
+pub use secret::{SECRET_BYTES_MAX, SecretSource};

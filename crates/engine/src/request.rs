@@ -7,6 +7,8 @@ use dockerfile::remote::{GitAddress, HttpAddress};
 use oci::{Compression, Platform, Reference};
 
 use crate::annotations::Annotations;
+use crate::run::ssh::SshSource;
+use crate::secret::SecretSource;
 
 /// A build, fully described.
 #[derive(Clone, Debug)]
@@ -43,6 +45,10 @@ pub struct BuildRequest {
     pub sandbox: SandboxChoice,
     /// A directory that is searched for emulators before `PATH` is.
     pub emulator_directory: Option<PathBuf>,
+    /// `--secret`, by id: those of [`BuildRequest::graph`].
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// `--ssh`, by id: those of [`BuildRequest::graph`].
+    pub ssh: BTreeMap<String, SshSource>,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
 }

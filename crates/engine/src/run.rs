@@ -1,6 +1,13 @@
 //! RUN: a root from unpacked layers, a process in it, and a layer from what it
 //! changed.
 
+pub(crate) mod caches;
+pub(crate) mod mounts;
+mod redact;
+pub(crate) mod ssh;
+mod tree;
+mod view;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -8,10 +15,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use graph::{InlineFile, Network, RunStep, Variable};
+use graph::{InlineFile, Network, RunSecurity, RunStep, Ulimit, Variable};
 use sandbox::{
-    CancelToken, Emulator, Ending, Limits, Mount, MountSource, Process, Root, Rung, Security,
-    UserIds,
+    CancelToken, Emulator, Ending, Limits, Mount, MountSource, Process, Resource, ResourceLimit,
+    Root, Rung, Security, Stream, UserIds,
 };
 use store::Store;
 use store::dir::Dir;
@@ -20,6 +27,8 @@ use store::layer::{
 };
 use store::scratch::Scratch;
 
+use self::mounts::Mounts;
+pub(crate) use self::redact::Redactor;
 use crate::event::{Event, Reporter, StepNumber};
 use crate::users::{Identity, UserDatabase, UserError};
 
@@ -43,6 +52,8 @@ pub(crate) struct Cage {
     pub resolv_conf: Vec<u8>,
     pub layer: LayerOptions,
     pub epoch: i64,
+    /// What is not to be seen in the output.
+    pub redactor: Arc<Redactor>,
 }
 
 /// Why a RUN failed.
@@ -73,6 +84,8 @@ pub(crate) enum RunError {
     Layer(#[from] store::layer::LayerError),
     #[error(transparent)]
     Disk(#[from] store::DiskError),
+    #[error("`{name}` is not a limit of processes")]
+    Limit { name: String },
     #[error("cancelled")]
     Cancelled,
 }
@@ -87,6 +100,7 @@ impl RunError {
             | Self::Capture(_)
             | Self::Layer(_)
             | Self::Disk(_)
+            | Self::Limit { .. }
             | Self::Cancelled => &[],
         }
     }
@@ -118,6 +132,7 @@ impl Cage {
         step: &RunStep,
         tree: &Tree,
         lowers: Vec<PathBuf>,
+        prepared: &Mounts,
     ) -> Result<(Layer, PathBuf), RunError> {
         let identity = UserDatabase::of(tree).identity(&step.user)?;
         let place = self.scratch.directory()?;
@@ -129,10 +144,12 @@ impl Cage {
             lowers
         };
         self.make_working_directory(&upper, tree, &step.cwd, &identity)?;
-        let mounts = inline_files(&place, &step.files)?;
+        let mut mounts = inline_files(&place, &step.files)?;
+        mounts.extend(prepared.mounts.iter().cloned());
+        let hostname = step.hostname.as_deref().unwrap_or(HOSTNAME);
         let process = Process {
             argv: step.argv.iter().map(OsString::from).collect(),
-            env: environment(step, &identity),
+            env: environment(step, &identity, &prepared.variables),
             cwd: PathBuf::from(&step.cwd),
             user: UserIds {
                 uid: identity.uid,
@@ -149,11 +166,14 @@ impl Cage {
                 Network::Default | Network::Host => sandbox::Network::Host,
                 Network::None => sandbox::Network::None,
             },
-            hostname: HOSTNAME.to_owned(),
-            hosts: hosts(step),
+            hostname: hostname.to_owned(),
+            hosts: hosts(step, hostname),
             resolv_conf: self.resolv_conf.clone(),
-            limits: Limits::default(),
-            security: Security::default(),
+            limits: limits(step)?,
+            security: Security {
+                unconfined: step.security == RunSecurity::Insecure,
+                ..Security::default()
+            },
             ids: self.rung.ids(),
             emulator: self.emulator.clone(),
         };
@@ -174,16 +194,28 @@ impl Cage {
 
     fn execute(&self, number: StepNumber, process: &Process) -> Result<(), RunError> {
         let mut tail = Vec::new();
-        let exit = sandbox::run(process, &self.cancel, &mut |_, bytes| {
-            tail.extend_from_slice(bytes);
+        let mut show = |bytes: Vec<u8>| {
+            if bytes.is_empty() {
+                return;
+            }
+            tail.extend_from_slice(&bytes);
             if tail.len() > 2 * TAIL_BYTES_MAX {
                 tail.drain(..tail.len() - TAIL_BYTES_MAX);
             }
             self.reporter.report(Event::StepOutput {
                 step: number,
-                bytes: bytes.to_vec(),
+                bytes,
+            });
+        };
+        let (mut stdout, mut stderr) = (self.redactor.stream(), self.redactor.stream());
+        let exit = sandbox::run(process, &self.cancel, &mut |stream, bytes| {
+            show(match stream {
+                Stream::Stdout => stdout.push(bytes),
+                Stream::Stderr => stderr.push(bytes),
             });
         });
+        show(stdout.finish());
+        show(stderr.finish());
         match exit {
             Ok(exit) if exit.ending == Ending::Code(0) => Ok(()),
             Ok(exit) => Err(RunError::Exit {
@@ -290,7 +322,11 @@ fn inline_files(place: &Path, files: &[InlineFile]) -> Result<Vec<Mount>, RunErr
 }
 
 /// The step's variables; proxies and HOME where it does not set them itself.
-fn environment(step: &RunStep, identity: &Identity) -> Vec<(OsString, OsString)> {
+fn environment(
+    step: &RunStep,
+    identity: &Identity,
+    given: &[(OsString, OsString)],
+) -> Vec<(OsString, OsString)> {
     let pair = |variable: &Variable| {
         (
             OsString::from(&variable.name),
@@ -314,12 +350,37 @@ fn environment(step: &RunStep, identity: &Identity) -> Vec<(OsString, OsString)>
             .filter(|home| !home.is_empty())
             .unwrap_or("/"),
     );
+    for (name, value) in given {
+        environment.retain(|(known, _)| known != name);
+        environment.push((name.clone(), value.clone()));
+    }
     environment
 }
 
-fn hosts(step: &RunStep) -> Vec<u8> {
+/// What the process may use up.
+fn limits(step: &RunStep) -> Result<Limits, RunError> {
+    let mut limits = Limits {
+        control_group_parent: step.cgroup_parent.clone(),
+        ..Limits::default()
+    };
+    if let Some(bytes) = step.shm_bytes {
+        limits.shared_memory_bytes_max = bytes;
+    }
+    for Ulimit { name, soft, hard } in &step.ulimits {
+        let known = Resource::ALL.into_iter().find(|one| one.name() == name);
+        let resource = known.ok_or_else(|| RunError::Limit { name: name.clone() })?;
+        limits.resources.push(ResourceLimit {
+            resource,
+            soft: *soft,
+            hard: *hard,
+        });
+    }
+    Ok(limits)
+}
+
+fn hosts(step: &RunStep, hostname: &str) -> Vec<u8> {
     let mut text =
-        format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for host in &step.extra_hosts {
         text.push_str(&format!("{}\t{}\n", host.address, host.name));
     }

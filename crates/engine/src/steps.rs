@@ -1,4 +1,4 @@
-//! Carries out one step: COPY, ADD and WORKDIR here, RUN in its cage.
+//! Carries out one step: COPY, ADD and WORKDIR here, RUN in `run_step.rs`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -6,15 +6,14 @@ use std::sync::{Arc, Mutex};
 use dockerfile::chown::Owner;
 use dockerfile::{Span, Spanned};
 use graph::{
-    BuildGraph, ContextName, CopySource, CopyStep, FileSource, RunStep, Step, StepId, StepKind,
-    Unpack, WorkdirStep,
+    BuildGraph, ContextName, CopySource, CopyStep, FileSource, Step, StepId, StepKind, Unpack,
+    WorkdirStep,
 };
-use oci::{ChainId, Digest, Hasher, Platform};
+use oci::{Digest, Hasher, Platform};
 use store::Store;
 use store::dir::Dir;
 use store::layer::{Layer, LayerOptions, Tree};
 use store::scratch::Scratch;
-use store::unpacked::UnpackedKey;
 use tokio::sync::OnceCell;
 
 use crate::copy::archive::{Spools, UnpackError};
@@ -27,12 +26,15 @@ use crate::copy::select::{Match, SelectError, Selection, Selector, near};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::{OpenSource, WriteError, Written, write};
 use crate::emulation::{Emulation, EmulationError, Way};
-use crate::event::{Reporter, StepNumber};
+use crate::event::Reporter;
 use crate::layers::{LayerError, Layers};
 use crate::output::{LayerRef, StepOutput};
 use crate::remote::{RemoteError, Remotes};
 use crate::request::SandboxChoice;
-use crate::run::{Cage, RunError};
+use crate::run::mounts::MountError;
+use crate::run::ssh::Agents;
+use crate::run::{Redactor, RunError};
+use crate::secret::Secrets;
 use crate::users::{UserDatabase, UserError};
 
 /// What steps are carried out with.
@@ -58,6 +60,14 @@ pub(crate) struct Workshop {
     pub programs: Mutex<BTreeMap<StepId, Vec<Program>>>,
     /// What context sources selected when they were fingerprinted.
     pub selections: Mutex<HashMap<StepId, Vec<Selection>>>,
+    /// What mounts of contexts showed when they were fingerprinted, and the digest of each.
+    pub mounted: Mutex<HashMap<StepId, Vec<(Selection, Digest)>>>,
+    /// `--secret`.
+    pub secrets: Secrets,
+    /// `--ssh`.
+    pub agents: Agents,
+    /// Hides the secrets in what commands print.
+    pub redactor: Arc<Redactor>,
 }
 
 /// Why a step failed.
@@ -93,6 +103,10 @@ pub(crate) enum StepError {
     },
     #[error("there is no build context to copy from")]
     NoContext { span: Span },
+    #[error("{source}")]
+    Mount { source: MountError, span: Span },
+    #[error("{path} changed while it was mounted: build again when it is at rest")]
+    Changed { path: String, span: Span },
     #[error("could not open the directory of an unpacked layer")]
     Directory(#[source] std::io::Error),
 }
@@ -148,18 +162,17 @@ impl Workshop {
         };
         tokio::task::spawn_blocking(move || match &graph.step(id).kind {
             StepKind::Copy(copy) => self.fingerprint_context(id, copy, &remote),
-            StepKind::Scratch
-            | StepKind::Base(_)
-            | StepKind::Run(_)
-            | StepKind::Workdir(_)
-            | StepKind::Merge(_) => unreachable!("only copies have sources outside"),
+            StepKind::Run(run) => self.fingerprint_mounted(id, run),
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Workdir(_) | StepKind::Merge(_) => {
+                unreachable!("only copies and mounts have sources outside")
+            }
         })
         .await
         .expect("fingerprinting does not panic")
     }
 
     /// The build context of a name.
-    fn context(&self, name: &ContextName, span: Span) -> Result<&Context, StepError> {
+    pub(crate) fn context(&self, name: &ContextName, span: Span) -> Result<&Context, StepError> {
         self.contexts.get(name).ok_or(StepError::NoContext { span })
     }
 
@@ -210,8 +223,12 @@ impl Workshop {
         step: &Step,
         outputs: &HashMap<StepId, StepOutput>,
     ) -> Result<Digest, StepError> {
-        let StepKind::Copy(copy) = &step.kind else {
-            unreachable!("only copies have sources in other steps");
+        let copy = match &step.kind {
+            StepKind::Copy(copy) => copy,
+            StepKind::Run(run) => return self.fingerprint_mounted_steps(run, outputs).await,
+            StepKind::Scratch | StepKind::Base(_) | StepKind::Workdir(_) | StepKind::Merge(_) => {
+                unreachable!("only copies and mounts have sources in steps")
+            }
         };
         let mut hash = Hasher::default();
         for source in &copy.sources {
@@ -503,45 +520,6 @@ impl Workshop {
         Ok(parent.with(layer_ref(&written.layer)))
     }
 
-    /// RUN.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        id: StepId,
-        step: RunStep,
-        parent: StepOutput,
-    ) -> Result<StepOutput, StepError> {
-        let rung = *self.rung.get_or_try_init(|| self.probe()).await?;
-        let emulator = match self.way_of(&step.platform).await? {
-            Way::Native | Way::Registered { .. } => None,
-            Way::Given(emulator) => Some(emulator),
-        };
-        let lowers = self.layers.unpacked(&parent.stack).await?;
-        let tree = self.layers.tree(&parent.stack, true).await?;
-        let cage = Cage {
-            store: self.store.clone(),
-            scratch: Arc::clone(&self.scratch),
-            reporter: Arc::clone(&self.reporter),
-            cancel: self.cancel.clone(),
-            rung,
-            emulator,
-            resolv_conf: self.resolv_conf.clone(),
-            layer: self.layer,
-            epoch: self.epoch,
-        };
-        let (layer, upper) =
-            tokio::task::spawn_blocking(move || cage.run(StepNumber(id.0), &step, &tree, lowers))
-                .await
-                .expect("running a step does not panic")?;
-        let output = parent.with(layer_ref(&layer));
-        // What the command left is what unpacking its layer on this stack would give: the next
-        // step runs on it.
-        if let Some(chain) = ChainId::of(&output.diff_ids()) {
-            let adopted = self.store.unpacked().adopt(&upper, UnpackedKey::Top(chain));
-            adopted.map_err(RunError::from)?;
-        }
-        Ok(output)
-    }
-
     /// What runs programs of a platform. Found out once for each, and said.
     pub(crate) async fn way_of(&self, platform: &Platform) -> Result<Way, StepError> {
         if self.emulation.is_native(platform) {
@@ -568,7 +546,7 @@ impl Workshop {
         Ok(way)
     }
 
-    async fn probe(&self) -> Result<sandbox::Rung, StepError> {
+    pub(crate) async fn probe(&self) -> Result<sandbox::Rung, StepError> {
         let requested = match self.sandbox {
             SandboxChoice::Auto => sandbox::Requested::Auto,
             SandboxChoice::Root => sandbox::Requested::Root,
@@ -627,7 +605,12 @@ pub(crate) fn unselected(
     }))
 }
 
-fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -> StepError {
+pub(crate) fn unfound(
+    source: SelectError,
+    span: Span,
+    files: &StageFiles,
+    pattern: &str,
+) -> StepError {
     let near = match &source {
         SelectError::NotFound { .. } => near(files, pattern),
         SelectError::ThroughLink { .. } | SelectError::Pattern { .. } | SelectError::Files(_) => {
@@ -643,7 +626,7 @@ fn unfound(source: SelectError, span: Span, files: &StageFiles, pattern: &str) -
     }))
 }
 
-fn layer_ref(layer: &Layer) -> LayerRef {
+pub(crate) fn layer_ref(layer: &Layer) -> LayerRef {
     LayerRef {
         diff_id: layer.diff_id.clone(),
         blob: layer.descriptor.clone(),

@@ -94,6 +94,8 @@ impl Bench {
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,
             emulator_directory: None,
+            secrets: Default::default(),
+            ssh: Default::default(),
             threads: 2,
         }
     }

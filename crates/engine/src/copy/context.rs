@@ -122,6 +122,11 @@ impl Context {
             .save()
     }
 
+    /// The directory that it is.
+    pub(crate) fn root(&self) -> &Dir {
+        &self.root
+    }
+
     /// Opens what was found to be a regular file of the context.
     pub(crate) fn open_file(&self, path: &EntryPath) -> io::Result<std::fs::File> {
         self.root.open_seen_file(path.as_bytes())

@@ -7,7 +7,7 @@ use store::dir::Stat;
 use store::layer::{ContentHash, EntryPath, Metadata};
 
 /// Something in a source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     /// What it is.
     pub kind: NodeKind,

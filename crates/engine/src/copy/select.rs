@@ -74,6 +74,32 @@ pub(crate) enum SelectError {
     Files(#[from] FilesError),
 }
 
+/// What is at a path, in which nothing is a wildcard, with all that is below it. Links are
+/// followed inside the source.
+pub(crate) fn select_path(source: &dyn Files, path: &str) -> Result<Match, SelectError> {
+    let wanted = EntryPath::parse(path.as_bytes()).map_err(FilesError::from)?;
+    let Some((real, node)) = files::follow(source, &wanted)? else {
+        return Err(not_found(path));
+    };
+    let mut below = Vec::new();
+    if node.kind == NodeKind::Directory {
+        let filter = Filter {
+            include: None,
+            exclude: &IgnoreFile::default(),
+        };
+        walk(source, &real, &real, filter, &mut below)?;
+    }
+    if node.shadow && below.is_empty() {
+        return Err(not_found(path));
+    }
+    Ok(Match {
+        name: wanted.name().into(),
+        path: real,
+        node,
+        below,
+    })
+}
+
 /// How the patterns of one step select.
 #[derive(Debug, Default)]
 pub(crate) struct Selector {

@@ -120,6 +120,8 @@ impl Bench {
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,
             emulator_directory: None,
+            secrets: Default::default(),
+            ssh: Default::default(),
             threads: self.threads,
         }
     }

@@ -377,12 +377,6 @@ impl<'s> Lowerer<'s> {
         None
     }
 
-    /// An error for what is part of the dialect and not of kiln.
-    fn not_yet<T>(&mut self, line: Line<'_>, span: Span, what: &str) -> Option<T> {
-        let message = format!("kiln does not support {what} yet");
-        self.error(line, span, message, "not supported yet")
-    }
-
     /// What the programs of a stage are for: what was asked for, even where the base says
     /// something else; but what the base says where this machine runs it, as BuildKit has it.
     fn platform_of(&mut self, base: &BaseImage, stage: &Stage) -> Platform {

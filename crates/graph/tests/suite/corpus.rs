@@ -2,7 +2,7 @@
 //! `graph.txt` that it deserves. `KILN_BLESS=1` writes the latter anew; review the diff.
 //!
 //! Lines of `request.txt`: `target NAME`, `build-arg NAME=VALUE`, `label NAME=VALUE`,
-//! `platform P`, `network N`, `no-cache-filter STAGE`, `add-host NAME ADDRESS`, and `image NAME JSON`, which gives an image
+//! `platform P`, `network N`, `no-cache-filter STAGE`, `add-host NAME ADDRESS`, `secret ID`, `ssh ID`, `allow E`, and `image NAME JSON`, which gives an image
 //! a configuration. An image without one has one layer and PATH. One with a configuration
 //! has the layers of its history, or one.
 
@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use graph::{Entitlement, ExtraHost, Network, Request};
+use oci::{ContainerConfig, History, ImageConfig};
 
 use crate::{print, support};
 

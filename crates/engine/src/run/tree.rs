@@ -1,0 +1,146 @@
+//! Files of a source as files of a directory of ours: the first content of a cache, and a context
+//! that cannot be shown as it is.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use store::dir::{Dir, set_xattr};
+use store::layer::EntryPath;
+
+use crate::copy::files::{LinkGroup, Node, NodeKind};
+use crate::copy::select::Match;
+
+/// Why a copy was not made.
+#[derive(Debug, thiserror::Error)]
+#[error("could not copy {path}")]
+pub(crate) struct TreeError {
+    path: EntryPath,
+    source: io::Error,
+}
+
+/// Opens a file of the source.
+pub(crate) type Open<'o> = dyn Fn(&EntryPath) -> io::Result<File> + 'o;
+
+/// Makes `target`, which is not there yet for a file and empty for a directory, a copy of what was
+/// found. Devices and sockets are left out: nobody could use them where this is mounted.
+pub(crate) fn copy(found: &Match, open: &Open<'_>, target: &Path) -> Result<(), TreeError> {
+    let mut links = HashMap::new();
+    let mut directories = Vec::new();
+    let top = (&found.path, &found.node, target.to_owned());
+    let below = found.below.iter().map(|below| {
+        let place = target.join(std::ffi::OsStr::from_bytes(below.relative.as_bytes()));
+        (&below.path, &below.node, place)
+    });
+    for (number, (path, node, place)) in std::iter::once(top).chain(below).enumerate() {
+        let failed = |source| TreeError {
+            path: path.clone(),
+            source,
+        };
+        match &node.kind {
+            NodeKind::Directory => {
+                // The top one is there.
+                if number > 0 {
+                    fs::create_dir(&place).map_err(failed)?;
+                }
+                directories.push((path, node, place));
+                continue;
+            }
+            NodeKind::File { link, .. } => {
+                write_file(path, node, link.as_ref(), open, &place, &mut links).map_err(failed)?;
+            }
+            NodeKind::Symlink(text) => {
+                std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(text), &place)
+                    .and_then(|()| own(node, &place))
+                    .map_err(failed)?;
+            }
+            NodeKind::Fifo => {
+                make_fifo(&place, node).map_err(failed)?;
+            }
+            NodeKind::CharacterDevice { .. } | NodeKind::BlockDevice { .. } | NodeKind::Socket => {}
+        }
+    }
+    // Last and from below: what is put into a directory changes its time.
+    for (path, node, place) in directories.into_iter().rev() {
+        let finished = own(node, &place)
+            .and_then(|()| fs::set_permissions(&place, permissions(node)))
+            .and_then(|()| set_time(node, &File::open(&place)?));
+        finished.map_err(|source| TreeError {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+fn write_file(
+    path: &EntryPath,
+    node: &Node,
+    link: Option<&LinkGroup>,
+    open: &Open<'_>,
+    place: &Path,
+    links: &mut HashMap<LinkGroup, PathBuf>,
+) -> io::Result<()> {
+    if let Some(group) = link {
+        if let Some(first) = links.get(group) {
+            return fs::hard_link(first, place);
+        }
+        links.insert(*group, place.to_owned());
+    }
+    let mut from = open(path)?;
+    let mut to = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(place)?;
+    io::copy(&mut from, &mut to)?;
+    own(node, place)?;
+    to.set_permissions(permissions(node))?;
+    for (name, value) in &node.metadata.xattrs {
+        set_xattr(&to, name, value)?;
+    }
+    set_time(node, &to)
+}
+
+fn make_fifo(place: &Path, node: &Node) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
+        return Ok(());
+    };
+    let mode = node.metadata.mode;
+    Dir::open(parent)?.create_node(name.as_bytes(), rustix::fs::FileType::Fifo, mode, 0, 0)?;
+    own(node, place)
+}
+
+fn own(node: &Node, place: &Path) -> io::Result<()> {
+    let (uid, gid) = (node.metadata.uid, node.metadata.gid);
+    std::os::unix::fs::lchown(place, Some(uid), Some(gid))
+}
+
+fn permissions(node: &Node) -> fs::Permissions {
+    fs::Permissions::from_mode(node.metadata.mode)
+}
+
+/// The time of a context's file is in its stamp: its metadata has the one of a layer.
+fn set_time(node: &Node, file: &File) -> io::Result<()> {
+    let seconds = match &node.kind {
+        NodeKind::File {
+            stamp: Some(stamp), ..
+        } => stamp.mtime,
+        _ if node.metadata.mtime == i64::MAX => return Ok(()),
+        _ => node.metadata.mtime,
+    };
+    let time = match u64::try_from(seconds) {
+        Ok(after) => SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(after)),
+        Err(_before) => {
+            SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(seconds.unsigned_abs()))
+        }
+    };
+    match time {
+        Some(time) => file.set_times(fs::FileTimes::new().set_modified(time)),
+        None => Ok(()),
+    }
+}
