@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use registry::{CredentialSources, ProxySettings, SettingsSources, TrustSettings};
@@ -122,6 +123,17 @@ impl Settings {
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
         let value = self.environment.0.get(OsStr::new(name))?;
         value.to_str().map(str::to_owned)
+    }
+
+    /// The bytes of a variable, for a secret.
+    pub(crate) fn variable_bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let value = self.environment.0.get(OsStr::new(name))?;
+        Some(value.as_bytes().to_vec())
+    }
+
+    /// Where the user's SSH agent listens.
+    pub(crate) fn ssh_auth_sock(&self) -> Option<&Path> {
+        self.environment.get("SSH_AUTH_SOCK").map(Path::new)
     }
 
     /// The time that the build is to claim, as it is written.

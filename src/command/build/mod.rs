@@ -6,7 +6,10 @@ mod named_contexts;
 mod output;
 mod platforms;
 mod results;
+mod run_flags;
+mod secret;
 mod source;
+mod ssh;
 mod unsupported;
 pub(crate) mod values;
 
@@ -23,6 +26,7 @@ use self::named_contexts::NamedContexts;
 use self::output::{OutputFlags, Outputs};
 use self::platforms::Platforms;
 use self::results::Results;
+use self::run_flags::RunFlags;
 use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
 use crate::error::ProgramError;
@@ -162,6 +166,9 @@ pub(crate) struct BuildArguments {
     /// may use]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+
+    #[command(flatten)]
+    run: RunFlags,
 
     #[command(flatten)]
     pub(crate) progress: ProgressOptions,
@@ -310,7 +317,7 @@ impl BuildArguments {
         let context = source::context(&self.context)?;
         let named = NamedContexts::read(&self.build_contexts)?;
         graph.contexts = named.names;
-        let request = BuildRequest {
+        let mut request = BuildRequest {
             dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
             context,
             named_contexts: named.files,
@@ -333,8 +340,11 @@ impl BuildArguments {
                 SandboxKind::Userns => SandboxChoice::UserNamespace,
             },
             emulator_directory: self.emulator_directory()?,
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
             threads: self.threads(settings)?,
         };
+        self.run.apply(&mut request, settings)?;
         Ok((request, outputs))
     }
 

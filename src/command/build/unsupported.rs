@@ -11,8 +11,6 @@ use crate::error::ProgramError;
 #[derive(Args, Debug)]
 pub(crate) struct UnsupportedFlags {
     #[arg(long, hide = true, num_args = 0..=1)]
-    allow: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     attest: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     builder: Vec<Option<String>>,
@@ -21,19 +19,9 @@ pub(crate) struct UnsupportedFlags {
     #[arg(long, hide = true, num_args = 0..=1)]
     cache_to: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
-    cgroup_parent: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
     provenance: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     sbom: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    secret: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    shm_size: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    ssh: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    ulimit: Vec<Option<String>>,
 }
 
 impl UnsupportedFlags {
@@ -42,18 +30,12 @@ impl UnsupportedFlags {
     /// `--provenance=false` and `--sbom=false` ask for what kiln does.
     pub(crate) fn refuse(&self) -> Result<(), ProgramError> {
         let Self {
-            allow,
             attest,
             builder,
             cache_from,
             cache_to,
-            cgroup_parent,
             provenance,
             sbom,
-            secret,
-            shm_size,
-            ssh,
-            ulimit,
         } = self;
         let given = |values: &[Option<String>]| !values.is_empty();
         let wanted = |values: &[Option<String>]| {
@@ -61,18 +43,12 @@ impl UnsupportedFlags {
             values.any(|value| !matches!(value.as_deref(), Some("false" | "0")))
         };
         let flags = [
-            ("--allow", given(allow)),
             ("--attest", given(attest)),
             ("--builder", given(builder)),
             ("--cache-from", given(cache_from)),
             ("--cache-to", given(cache_to)),
-            ("--cgroup-parent", given(cgroup_parent)),
             ("--provenance", wanted(provenance)),
             ("--sbom", wanted(sbom)),
-            ("--secret", given(secret)),
-            ("--shm-size", given(shm_size)),
-            ("--ssh", given(ssh)),
-            ("--ulimit", given(ulimit)),
         ];
         match flags.iter().find(|(_, given)| *given) {
             None => Ok(()),
