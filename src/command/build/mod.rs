@@ -340,8 +340,8 @@ impl BuildArguments {
                 SandboxKind::Userns => SandboxChoice::UserNamespace,
             },
             emulator_directory: self.emulator_directory()?,
-            secrets: BTreeMap::new(),
-            ssh: BTreeMap::new(),
+            secrets: Default::default(),
+            ssh: Default::default(),
             threads: self.threads(settings)?,
         };
         self.run.apply(&mut request, settings)?;

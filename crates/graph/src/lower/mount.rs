@@ -7,7 +7,7 @@ use dockerfile::{Diagnostic, Span, Spanned, expand, mount};
 
 use super::{Line, Lowerer, State};
 use crate::stage::expand_error;
-use crate::{ContextName, FileSource, MountOwner, RunMount, RunMountKind, Sharing, StepId, paths};
+use crate::{ContextName, FileSource, MountOwner, RunMount, RunMountKind, Sharing, paths};
 
 /// The build argument that keeps the caches of one build apart from those of others.
 const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
@@ -35,7 +35,7 @@ impl Lowerer<'_> {
             // One for each word that has a `from`, whatever else is wrong with it.
             let from = mount::from_word(word)
                 .and_then(|_| files.next())
-                .map(|&from| self.files_step(from, line));
+                .map(|&from| self.file_source(from, line));
             match self.mount(state, line, word, from) {
                 Some(kind) => {
                     if let Some(lowered) = &mut lowered {
@@ -54,7 +54,7 @@ impl Lowerer<'_> {
         state: &State,
         line: Line<'_>,
         word: &Spanned<String>,
-        from: Option<StepId>,
+        from: Option<FileSource>,
     ) -> Option<RunMountKind> {
         let escape = self.set.source.escape;
         let mut unset = Vec::new();
@@ -92,7 +92,7 @@ impl Lowerer<'_> {
         state: &State,
         line: Line<'_>,
         bind: BindMount,
-        from: Option<StepId>,
+        from: Option<FileSource>,
     ) -> Option<RunMountKind> {
         let BindMount {
             target,
@@ -102,10 +102,7 @@ impl Lowerer<'_> {
         } = bind;
         Some(RunMountKind::Bind {
             target: self.mount_target(state, line, &target)?,
-            from: match from {
-                Some(step) => FileSource::Step(step),
-                None => FileSource::Context(ContextName::Main),
-            },
+            from: from.unwrap_or(FileSource::Context(ContextName::Main)),
             path: source_path(source.as_ref()),
             writable,
         })
@@ -116,7 +113,7 @@ impl Lowerer<'_> {
         state: &State,
         line: Line<'_>,
         cache: CacheMount,
-        from: Option<StepId>,
+        from: Option<FileSource>,
     ) -> Option<RunMountKind> {
         let CacheMount {
             target: written,
@@ -146,7 +143,7 @@ impl Lowerer<'_> {
                 CacheSharing::Private => Sharing::Private,
                 CacheSharing::Locked => Sharing::Locked,
             },
-            seed: from.map(|step| (FileSource::Step(step), source_path(source.as_ref()))),
+            seed: from.map(|from| (from, source_path(source.as_ref()))),
             owner: owner_or(owner, 0o755),
             read_only,
         })
