@@ -54,12 +54,42 @@ const LINES: [&str; 44] = [
     "MAINTAINER me",
 ];
 
+const HEADS: [&str; 6] = [
+    "",
+    "# check=skip=all",
+    "# check=error=true;skip=UndefinedVar",
+    "# check=experimental=all",
+    "# check=é=;;",
+    "# syntax=x\n# check=skip=A,,é",
+];
+
 fn lines(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<&'static str>> {
     prop::collection::vec(prop::sample::select(LINES.to_vec()), count)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A check has something to say about places of the text, and an outline names what is there.
+    #[test]
+    fn a_check_and_an_outline(above in lines(0..3), below in lines(0..10), head in prop::sample::select(HEADS.to_vec())) {
+        let text = format!("{head}\nARG A=a\n# A says it\n{}\nFROM $A AS w\n# é\n{}\n", above.join("\n"), below.join("\n"));
+        let request = support::request();
+        let ignore = dockerfile::ignore::IgnoreFile::parse("a\n").expect("an ignore file");
+        let checked = graph::check(&text, &request, Some(&ignore), None);
+        for finding in &checked.findings {
+            prop_assert!(text.get(finding.span.start..finding.span.end).is_some(), "{finding:?}");
+            prop_assert!(finding.rule.is_none_or(|rule| checked.settings.wants(rule) || rule.is_experimental()));
+        }
+        for line in graph::targets(&checked.tree, &text) {
+            prop_assert!(line.span.of(&text).to_ascii_uppercase().starts_with("FROM"));
+        }
+        if !checked.has_errors() && let Ok(outline) = graph::outline(&checked.tree, &text, &request) {
+            for argument in outline.arguments {
+                prop_assert!(argument.span.of(&text).contains(&argument.name));
+            }
+        }
+    }
 
     #[test]
     fn a_graph_or_errors(lines in lines(0..10), triggers in lines(0..4), target in prop::option::of("[xyz]")) {
