@@ -95,6 +95,7 @@ fn post(settings: &Settings) -> Result<Post, ProgramError> {
     let git = GitOptions {
         search_path: settings.program_path.clone(),
         ssh_agent: settings.ssh_agent.clone(),
+        ssh_directory: settings.ssh_directory.clone(),
         http_proxy: proxies.http.clone(),
         https_proxy: proxies.https.clone(),
         no_proxy: proxies.no_proxy.clone(),

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) proxies: ProxySettings,
     /// The agent that has the user's keys for ssh.
     pub(crate) ssh_agent: Option<OsString>,
+    /// The user's known hosts and keys for ssh.
+    pub(crate) ssh_directory: Option<PathBuf>,
     /// Processors that this process may use: affinity and the quota of its control group count.
     pub(crate) processors: usize,
     /// Where programs are looked for.
@@ -101,6 +103,7 @@ impl Settings {
             credentials: credentials(&environment),
             trust: trust(&environment),
             proxies: proxies(&environment),
+            ssh_directory: environment.path("HOME").map(|home| home.join(".ssh")),
             ssh_agent: environment.get("SSH_AUTH_SOCK").map(OsStr::to_owned),
             program_path: environment.get("PATH").unwrap_or_default().to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),

@@ -331,8 +331,18 @@ pub(crate) fn transfer(
     direction: Direction,
     blob: &Descriptor,
 ) -> registry::Progress {
+    let what = format!("layer {}", blob.digest.short());
+    transfer_of(reporter, direction, what, blob.size)
+}
+
+/// As [`transfer`], for anything.
+pub(crate) fn transfer_of(
+    reporter: &Arc<dyn Reporter>,
+    direction: Direction,
+    what: String,
+    total_bytes: u64,
+) -> registry::Progress {
     let reporter = Arc::clone(reporter);
-    let (what, total_bytes) = (format!("layer {}", blob.digest.short()), blob.size);
     let last = Mutex::new(None::<std::time::Instant>);
     Arc::new(move |done_bytes| {
         let now = std::time::Instant::now();

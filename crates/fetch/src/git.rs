@@ -31,6 +31,9 @@ pub struct GitOptions {
     pub search_path: OsString,
     /// `SSH_AUTH_SOCK`: the agent that has the keys for ssh.
     pub ssh_agent: Option<OsString>,
+    /// The user's `.ssh`: known hosts, settings and keys. ssh itself would look for it where the
+    /// accounts of the machine say, which in a user namespace is the home of root.
+    pub ssh_directory: Option<PathBuf>,
     /// The proxy for plain http.
     pub http_proxy: Option<String>,
     /// The proxy for https.
@@ -397,7 +400,6 @@ impl Git {
             ("GIT_ALLOW_PROTOCOL", transports),
             ("GIT_ATTR_NOSYSTEM", "1"),
             ("GIT_LFS_SKIP_SMUDGE", "1"),
-            ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
             ("GIT_ADVICE", "0"),
             ("LC_ALL", "C"),
             ("TZ", "UTC"),
@@ -414,6 +416,8 @@ impl Git {
         // No repository above the directory is anybody's business.
         let above = directory.parent().map(|above| above.as_os_str().to_owned());
         set("GIT_CEILING_DIRECTORIES", above);
+        let ssh = ssh_command(options.ssh_directory.as_deref());
+        set("GIT_SSH_COMMAND", Some(ssh.into()));
         set("SSH_AUTH_SOCK", options.ssh_agent.clone());
         set("http_proxy", options.http_proxy.clone().map(Into::into));
         set("https_proxy", options.https_proxy.clone().map(Into::into));
@@ -422,6 +426,32 @@ impl Git {
         set("GIT_SSL_CAINFO", bundle.map(|path| path.clone().into()));
         environment
     }
+}
+
+/// How ssh is called: it asks nothing, and refuses hosts that nobody has vouched for. git gives the
+/// text to a shell, so a directory whose name would mean something there is left out.
+fn ssh_command(directory: Option<&Path>) -> String {
+    /// The keys that ssh tries by itself, from its usual directory.
+    const KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+    let mut command = "ssh -o BatchMode=yes".to_owned();
+    let is_plain = |text: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.,+@".contains(&byte);
+        text.starts_with('/') && text.bytes().all(plain)
+    };
+    let Some(text) = directory.and_then(Path::to_str).filter(is_plain) else {
+        return command;
+    };
+    let there = |name: &str| Path::new(text).join(name).is_file();
+    if there("config") {
+        command.push_str(&format!(" -F {text}/config"));
+    }
+    if there("known_hosts") {
+        command.push_str(&format!(" -o UserKnownHostsFile={text}/known_hosts"));
+    }
+    for key in KEYS.into_iter().filter(|key| there(key)) {
+        command.push_str(&format!(" -o IdentityFile={text}/{key}"));
+    }
+    command
 }
 
 /// The names under which a ref may be listed, the best first.
@@ -470,6 +500,28 @@ fn said(stderr: &[u8], repository: &GitRepository) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ssh_finds_what_the_user_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        assert_eq!(ssh_command(None), "ssh -o BatchMode=yes");
+        assert_eq!(ssh_command(Some(path)), "ssh -o BatchMode=yes");
+        std::fs::write(path.join("known_hosts"), "").unwrap();
+        std::fs::write(path.join("id_rsa"), "").unwrap();
+        let shown = path.display();
+        assert_eq!(
+            ssh_command(Some(path)),
+            format!(
+                "ssh -o BatchMode=yes -o UserKnownHostsFile={shown}/known_hosts -o \
+                 IdentityFile={shown}/id_rsa"
+            )
+        );
+        let odd = path.join("a;b");
+        std::fs::create_dir(&odd).unwrap();
+        std::fs::write(odd.join("config"), "").unwrap();
+        assert_eq!(ssh_command(Some(&odd)), "ssh -o BatchMode=yes");
+    }
 
     #[test]
     fn a_branch_comes_before_a_tag() {

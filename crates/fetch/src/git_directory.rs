@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What says when, where and by whom a checkout was made, and means nothing to who uses it.
-const TRACES: [&str; 8] = [
+const TRACES: [&str; 9] = [
     "FETCH_HEAD",
     "ORIG_HEAD",
     "logs",
@@ -15,6 +15,8 @@ const TRACES: [&str; 8] = [
     "description",
     "COMMIT_EDITMSG",
     "info",
+    // Where we have put what was fetched.
+    "refs/kiln",
 ];
 
 /// Removes everything called `.git`, at any depth: no commit can hold such a name, so it is git's

@@ -73,6 +73,9 @@ pub trait Sink: Send {
     /// The disk's.
     fn restart(&mut self) -> io::Result<()>;
 
+    /// Hears how much is going to come, where the server says so.
+    fn expect(&mut self, bytes: Option<u64>);
+
     /// Takes the next bytes.
     ///
     /// # Errors
@@ -261,6 +264,7 @@ impl HttpClient {
         if response.content_length().is_some_and(|bytes| bytes > max) {
             return Err(HttpError::Large { host, max });
         }
+        sink.expect(response.content_length());
         let mut body = Body::new(response, host.clone(), &self.timing);
         while let Some(chunk) = body.chunk().await? {
             if body.bytes > max {

@@ -15,6 +15,8 @@ impl Sink for Bytes {
         Ok(())
     }
 
+    fn expect(&mut self, _: Option<u64>) {}
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())

@@ -60,6 +60,7 @@ impl Places {
             ports.store.clone(),
             Arc::clone(&scratch),
             ports.post.clone(),
+            Arc::clone(&ports.reporter),
         );
         let argument = request.graph.build_args.get(KEEP_GIT_DIR);
         let keep_git_dir = match argument.map_or("", String::as_str) {

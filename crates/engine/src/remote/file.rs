@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use store::blob::{BlobError, BlobWriter};
 
 use super::{RemoteError, Remotes};
+use crate::event::{Direction, Reporter};
+use crate::layers::transfer_of;
 
 /// A file that somebody wants.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +108,12 @@ impl Remotes {
         known: Option<File>,
     ) -> Result<File, RemoteError> {
         let algorithm = wanted.checksum.map_or(Algorithm::Sha256, Digest::algorithm);
-        let mut sink = BlobSink(self.store.blobs().writer_for(algorithm)?);
+        let mut sink = BlobSink {
+            writer: self.store.blobs().writer_for(algorithm)?,
+            what: without_password(wanted.url),
+            reporter: Arc::clone(&self.reporter),
+            progress: None,
+        };
         let validators = known.as_ref().map(|known| Validators {
             etag: known.etag.clone(),
             last_modified: known.last_modified.clone(),
@@ -127,7 +134,7 @@ impl Remotes {
         let (validators, modified, bytes) = match (fetched, known) {
             (Fetched::Unchanged, Some(known)) => return Ok(known),
             // Only an answer to what was asked for is `Unchanged`.
-            (Fetched::Unchanged, None) => (Validators::default(), None, sink.0.size()),
+            (Fetched::Unchanged, None) => (Validators::default(), None, sink.writer.size()),
             (
                 Fetched::File {
                     validators,
@@ -138,10 +145,10 @@ impl Remotes {
             ) => (validators, modified, bytes),
         };
         let digest = match wanted.checksum {
-            None => sink.0.finish()?.0,
+            None => sink.writer.finish()?.0,
             Some(checksum) => {
                 let descriptor = Descriptor::new(content_type(), checksum.clone(), bytes);
-                let finished = sink.0.finish_as(&descriptor);
+                let finished = sink.writer.finish_as(&descriptor);
                 finished.map_err(|error| match error {
                     BlobError::Unexpected { found, .. } => RemoteError::Checksum {
                         shown: without_password(wanted.url),
@@ -204,14 +211,32 @@ fn copy(
 }
 
 /// What comes goes into the store.
-struct BlobSink(BlobWriter);
+struct BlobSink {
+    writer: BlobWriter,
+    /// How the user hears of it, where the server says how much there is.
+    progress: Option<registry::Progress>,
+    what: String,
+    reporter: Arc<dyn Reporter>,
+}
 
 impl Sink for BlobSink {
     fn restart(&mut self) -> io::Result<()> {
-        self.0.restart().map_err(io::Error::other)
+        self.writer.restart().map_err(io::Error::other)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes).map_err(io::Error::other)
+        self.writer.append(bytes).map_err(io::Error::other)?;
+        if let Some(progress) = &self.progress {
+            progress(self.writer.size());
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, bytes: Option<u64>) {
+        let bytes = bytes.filter(|bytes| *bytes > 0);
+        self.progress = bytes.map(|bytes| {
+            let what = self.what.clone();
+            transfer_of(&self.reporter, Direction::Down, what, bytes)
+        });
     }
 }

@@ -17,6 +17,7 @@ use store::Store;
 use store::scratch::Scratch;
 use tokio::sync::OnceCell;
 
+use crate::event::Reporter;
 use crate::ports::Post;
 
 pub(crate) use commit::context_source;
@@ -30,6 +31,7 @@ pub(crate) struct Remotes {
     store: Store,
     scratch: Arc<Scratch>,
     post: Post,
+    reporter: Arc<dyn Reporter>,
     /// By the address and what its content must be.
     files: Answers<(String, Option<Digest>), File>,
     /// By the repository and the name.
@@ -124,11 +126,17 @@ impl RemoteError {
 }
 
 impl Remotes {
-    pub(crate) fn new(store: Store, scratch: Arc<Scratch>, post: Post) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        scratch: Arc<Scratch>,
+        post: Post,
+        reporter: Arc<dyn Reporter>,
+    ) -> Self {
         Self {
             store,
             scratch,
             post,
+            reporter,
             files: Mutex::default(),
             commits: Mutex::default(),
         }
