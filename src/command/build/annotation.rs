@@ -68,8 +68,7 @@ fn read_place(place: &str, whole: &str) -> Result<Annotated, ProgramError> {
             let text = rest
                 .strip_suffix(']')
                 .ok_or_else(|| wrong("a bracket is not closed"))?;
-            let platform: Platform =
-                platforms::parse(text).map_err(|error| wrong(&error.headline))?;
+            let platform = platforms::parse("annotation", text)?;
             (name, Some(platform))
         }
     };

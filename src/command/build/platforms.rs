@@ -29,7 +29,7 @@ impl Platforms {
     ) -> Result<Self, ProgramError> {
         let mut asked = Vec::new();
         for text in flags.iter().flat_map(|flag| flag.split(',')) {
-            let platform = parse(text.trim())?;
+            let platform = parse("--platform", text.trim())?;
             // The same by another name is the same image.
             if !asked.contains(&platform) {
                 asked.push(platform);
@@ -76,13 +76,13 @@ impl Platforms {
     }
 }
 
-/// A platform that kiln builds images for.
-pub(super) fn parse(text: &str) -> Result<Platform, ProgramError> {
+/// A platform that kiln builds images for, as `flag` was given it.
+pub(super) fn parse(flag: &str, text: &str) -> Result<Platform, ProgramError> {
     if text.eq_ignore_ascii_case("local") {
         return Ok(Platform::host());
     }
     let platform: Platform = text.parse().map_err(|error: PlatformError| {
-        let told = ProgramError::input(format!("--platform: {error}"));
+        let told = ProgramError::input(format!("{flag}: {error}"));
         match nearest(&error) {
             Some(near) => told.hint(format!("did you mean `{near}`?")),
             None => told,
@@ -90,7 +90,7 @@ pub(super) fn parse(text: &str) -> Result<Platform, ProgramError> {
     })?;
     if platform.os != "linux" {
         return Err(ProgramError::input(format!(
-            "--platform {text}: kiln builds images for linux only"
+            "{flag} {text}: kiln builds images for linux only"
         )));
     }
     Ok(platform)
