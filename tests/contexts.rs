@@ -459,6 +459,48 @@ fn images_of_layouts() {
     assert!(said.contains("is not what its name says"), "{said}");
 }
 
+/// A token goes to the host that it is for: over plain http only where it is for that very host.
+#[test]
+fn a_token_is_for_its_host() {
+    let kitchen = Kitchen::new();
+    kitchen.write("repo/Dockerfile", "FROM scratch\nCOPY . /\n");
+    kitchen.repository("repo");
+    kitchen.write("token", "hunter2\n");
+    let seen = |secret: &str| {
+        kitchen.web.take();
+        let arguments = ["--secret", secret, "http://WEB/repo.git"];
+        let said = kitchen.build(&arguments);
+        assert!(said.contains("FROM scratch"), "{said}");
+        let visits = kitchen.web.take().into_iter();
+        let headers: Vec<_> = visits
+            .map(|mut visit| visit.headers.remove("authorization"))
+            .collect();
+        assert!(!headers.is_empty());
+        headers
+    };
+    // base64 of `x-access-token:hunter2`
+    let token = Some("basic eC1hY2Nlc3MtdG9rZW46aHVudGVyMg==".to_owned());
+    let for_host = seen("id=GIT_AUTH_TOKEN.WEB,src=token");
+    assert!(
+        for_host.iter().all(|header| *header == token),
+        "{for_host:?}"
+    );
+    for other in [
+        "id=GIT_AUTH_TOKEN,src=token",
+        "id=GIT_AUTH_TOKEN.example.org,src=token",
+    ] {
+        let headers = seen(other);
+        assert!(headers.iter().all(Option::is_none), "{other}: {headers:?}");
+    }
+    // Nor is it in what stays.
+    let found = Command::new("grep")
+        .args(["-rl", "hunter2", "."])
+        .current_dir(kitchen.work("..").join("home"))
+        .output()
+        .expect("grep starts");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+}
+
 /// An archive cannot lead out of its context, nor can a link in a repository.
 #[test]
 fn nothing_leads_out() {

@@ -49,7 +49,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let began = Instant::now();
     export::check(request, ports)?;
     let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
-    let places = Places::new(request, ports)?;
+    let places = Places::new(request, ports, &secrets)?;
     let main = places.bring(&request.context, ports).await?;
     let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     let review = Review::begin(&text, &request.graph, ports)?;

@@ -8,6 +8,7 @@ use crate::plan::plan;
 use crate::ports::Ports;
 use crate::request::BuildRequest;
 use crate::review::{Review, Stages};
+use crate::secret::Secrets;
 use crate::source::{open_context, read_dockerfile};
 
 /// The text of a Dockerfile.
@@ -25,7 +26,8 @@ pub struct DockerfileText {
 ///
 /// When it cannot be read.
 pub async fn read(request: &BuildRequest, ports: &Ports) -> Result<DockerfileText, BuildError> {
-    let places = Places::new(request, ports)?;
+    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
+    let places = Places::new(request, ports, &secrets)?;
     let main = places.bring(&request.context, ports).await?;
     let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     Ok(DockerfileText {
@@ -51,7 +53,8 @@ pub struct CheckReport {
 ///
 /// Whatever keeps the file from being built before its first step.
 pub async fn check(request: &BuildRequest, ports: &Ports) -> Result<CheckReport, BuildError> {
-    let places = Places::new(request, ports)?;
+    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
+    let places = Places::new(request, ports, &secrets)?;
     let main = places.bring(&request.context, ports).await?;
     let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
     let review = Review::begin(&text, &request.graph, ports)?;

@@ -5,6 +5,7 @@
 //! that are allowed (CVE-2017-1000117, CVE-2018-17456, CVE-2024-32002 are what happens otherwise).
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +74,29 @@ pub struct GitRepository {
     pub shown: String,
     /// Whether it is of this machine, which nothing but the user's own word can ask for.
     pub local: bool,
+    /// Who we are there.
+    pub authorization: Option<Authorization>,
+}
+
+/// The header `Authorization` for one origin. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorization {
+    origin: String,
+    value: String,
+}
+
+impl Authorization {
+    /// `origin` is `scheme://host[:port]/`, `value` what stands behind `Authorization:`, on one
+    /// line.
+    pub fn new(origin: String, value: String) -> Self {
+        Self { origin, value }
+    }
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Authorization(**** for {})", self.origin)
+    }
 }
 
 /// A commit that a name was found to mean.
@@ -422,6 +446,14 @@ impl Git {
         set("http_proxy", options.http_proxy.clone().map(Into::into));
         set("https_proxy", options.https_proxy.clone().map(Into::into));
         set("no_proxy", options.no_proxy.clone().map(Into::into));
+        if let Some(Authorization { origin, value }) = &repository.authorization {
+            // In the environment, which other users cannot read, and for one origin only.
+            set("GIT_CONFIG_COUNT", Some("1".into()));
+            let key = format!("http.{origin}.extraHeader");
+            set("GIT_CONFIG_KEY_0", Some(key.into()));
+            let header = format!("Authorization: {value}");
+            set("GIT_CONFIG_VALUE_0", Some(header.into()));
+        }
         let bundle = options.bundles.iter().find(|path| path.exists());
         set("GIT_SSL_CAINFO", bundle.map(|path| path.clone().into()));
         environment

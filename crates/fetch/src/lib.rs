@@ -11,5 +11,7 @@ mod http;
 mod process;
 
 pub use client::{HttpOptions, HttpTiming};
-pub use git::{CheckOut, Commit, Git, GitError, GitOptions, GitRepository, GitTiming};
+pub use git::{
+    Authorization, CheckOut, Commit, Git, GitError, GitOptions, GitRepository, GitTiming,
+};
 pub use http::{FILE_BYTES_MAX, Fetched, HttpClient, HttpError, HttpRequest, Sink, Validators};

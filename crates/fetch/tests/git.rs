@@ -78,6 +78,7 @@ impl Repositories {
             shown: "TOP".to_owned(),
             url,
             local: true,
+            authorization: None,
         }
     }
 
@@ -197,6 +198,7 @@ async fn a_server_of_files_only() {
         url: web.url("/bare.git"),
         shown: "BARE".to_owned(),
         local: false,
+        authorization: None,
     };
     let scratch = all.fresh("scratch");
     let directory = all.fresh("out");
@@ -231,6 +233,7 @@ async fn other_transports() {
             url: url.clone(),
             shown: "IT".to_owned(),
             local: false,
+            authorization: None,
         };
         let found = git_program().resolve(&repository, None, &scratch).await;
         let error = found.unwrap_err().to_string();

@@ -17,6 +17,7 @@ use crate::error::BuildError;
 use crate::ports::Ports;
 use crate::remote::{RemoteError, Remotes, WantedFile, context_source};
 use crate::request::{BuildRequest, ContextSource};
+use crate::secret::Secrets;
 
 /// The most that is read of an archive from stdin, in bytes: 64 GiB, as much as may be in it.
 const STDIN_BYTES_MAX: u64 = 64 << 30;
@@ -50,7 +51,12 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(request: &BuildRequest, ports: &Ports) -> Result<Self, BuildError> {
+    /// `secrets` say who we are at git servers.
+    pub(crate) fn new(
+        request: &BuildRequest,
+        ports: &Ports,
+        secrets: &Secrets,
+    ) -> Result<Self, BuildError> {
         let scratch = ports
             .store
             .scratch()
@@ -61,6 +67,7 @@ impl Places {
             Arc::clone(&scratch),
             ports.post.clone(),
             Arc::clone(&ports.reporter),
+            secrets.clone(),
         );
         let argument = request.graph.build_args.get(KEEP_GIT_DIR);
         let keep_git_dir = match argument.map_or("", String::as_str) {

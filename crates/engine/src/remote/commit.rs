@@ -8,6 +8,7 @@ use fetch::{CheckOut, Commit, Git, GitRepository};
 use graph::GitSource;
 use store::dir::Dir;
 
+use super::authorization::authorization;
 use super::{RemoteError, Remotes};
 
 impl Remotes {
@@ -32,7 +33,7 @@ impl Remotes {
                 });
             }
             let scratch = self.scratch.directory()?;
-            let repository = repository(source);
+            let repository = self.repository(source)?;
             let reference = source.reference.as_deref();
             let found = self
                 .git()?
@@ -62,7 +63,7 @@ impl Remotes {
             // A directory of a repository has no `.git` in it.
             keep_git_dir: source.keep_git_dir && source.subdirectory.is_empty(),
         };
-        let repository = repository(source);
+        let repository = self.repository(source)?;
         self.git()?
             .check_out(&repository, &commit, &top, wanted)
             .await?;
@@ -80,17 +81,18 @@ impl Remotes {
         }
     }
 
+    fn repository(&self, source: &GitSource) -> Result<GitRepository, RemoteError> {
+        Ok(GitRepository {
+            url: source.repository.clone(),
+            shown: without_password(&source.repository),
+            // The text is an address of this kind only where the user wrote it.
+            local: source.repository.starts_with("file://"),
+            authorization: authorization(&self.secrets, &source.repository)?,
+        })
+    }
+
     fn git(&self) -> Result<Git, RemoteError> {
         Ok(Git::find(self.post.git.clone())?)
-    }
-}
-
-fn repository(source: &GitSource) -> GitRepository {
-    GitRepository {
-        url: source.repository.clone(),
-        shown: without_password(&source.repository),
-        // The text is an address of this kind only where the user wrote it.
-        local: source.repository.starts_with("file://"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! a blob. Commits are not kept: the layer that is made of one is, and its key needs no more than
 //! the commit's id.
 
+mod authorization;
 mod commit;
 mod file;
 
@@ -19,6 +20,7 @@ use tokio::sync::OnceCell;
 
 use crate::event::Reporter;
 use crate::ports::Post;
+use crate::secret::Secrets;
 
 pub(crate) use commit::context_source;
 pub(crate) use file::{File, WantedFile};
@@ -32,6 +34,7 @@ pub(crate) struct Remotes {
     scratch: Arc<Scratch>,
     post: Post,
     reporter: Arc<dyn Reporter>,
+    secrets: Secrets,
     /// By the address and what its content must be.
     files: Answers<(String, Option<Digest>), File>,
     /// By the repository and the name.
@@ -59,6 +62,8 @@ pub(crate) enum RemoteError {
     },
     #[error("{shown} has no directory `{directory}`")]
     Subdirectory { shown: String, directory: String },
+    #[error("the secret `{id}` is not a line of text")]
+    Secret { id: String },
     #[error("could not open what was fetched from {shown}")]
     Open {
         shown: String,
@@ -77,7 +82,10 @@ impl RemoteError {
             Self::Http { source, .. } => {
                 matches!(source, HttpError::Status { status, .. } if status.is_client_error())
             }
-            Self::Checksum { .. } | Self::Commit { .. } | Self::Subdirectory { .. } => true,
+            Self::Checksum { .. }
+            | Self::Commit { .. }
+            | Self::Subdirectory { .. }
+            | Self::Secret { .. } => true,
             Self::Git(error) => {
                 matches!(error, GitError::Unknown { .. } | GitError::Empty(_))
             }
@@ -118,6 +126,7 @@ impl RemoteError {
             Self::Git(_)
             | Self::Commit { .. }
             | Self::Subdirectory { .. }
+            | Self::Secret { .. }
             | Self::Open { .. }
             | Self::Disk(_)
             | Self::Blob(_) => None,
@@ -131,12 +140,14 @@ impl Remotes {
         scratch: Arc<Scratch>,
         post: Post,
         reporter: Arc<dyn Reporter>,
+        secrets: Secrets,
     ) -> Self {
         Self {
             store,
             scratch,
             post,
             reporter,
+            secrets,
             files: Mutex::default(),
             commits: Mutex::default(),
         }
