@@ -19,3 +19,4 @@ mod run;
 mod site;
 mod stress;
 mod tidy;
+mod twins;

@@ -1,0 +1,25 @@
+//! What the fuzzer found worth keeping, read again by every test run.
+
+#![allow(missing_docs)]
+
+mod properties;
+
+use std::path::Path;
+
+#[test]
+fn archives() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/tar");
+    let mut count = 0;
+    for file in std::fs::read_dir(&directory).expect("the corpus") {
+        let file = file.expect("a file").path();
+        let input = std::fs::read(&file).expect("an input");
+        let result = std::panic::catch_unwind(|| properties::tar::holds(&input));
+        assert!(
+            result.is_ok(),
+            "the property does not hold of {}",
+            file.display()
+        );
+        count += 1;
+    }
+    assert!(count > 10, "only {count} inputs");
+}
