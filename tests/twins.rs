@@ -93,11 +93,7 @@ fn compare(site: &Site, peer: &Peer, case: &Case) -> Vec<Difference> {
         )
         .output()
         .expect("kiln starts");
-    let theirs = peer.build(
-        &format!("theirs/{}", case.name),
-        &context,
-        &case.arguments(),
-    );
+    let theirs = peer.build(&format!("theirs/{}", case.name), &context, case);
     let of = |key: &str, ours: String, theirs: String| Difference {
         case: case.name.clone(),
         key: key.to_owned(),

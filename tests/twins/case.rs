@@ -9,7 +9,8 @@
 //! ```
 //!
 //! `=== name` begins a case and `--- path` a further file of its context. In the Dockerfile, a
-//! comment `# args:` has arguments for both builders, and `# fails` says that both refuse it.
+//! comment `# args:` has arguments for both builders, `# format: docker` makes the other builder write
+//! the format that has health checks, triggers and shells, and `# fails` says that both refuse it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +23,8 @@ use crate::site::Site;
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) fails: bool,
+    /// What the other builder writes.
+    pub(super) format: &'static str,
     dockerfile: String,
     arguments: Vec<String>,
     files: Vec<(String, String)>,
@@ -96,6 +99,11 @@ fn read(topic: &str, section: &str) -> Case {
         .flat_map(str::split_whitespace);
     Case {
         name: format!("{topic}-{}", name.trim()),
+        format: if dockerfile.lines().any(|line| line == "# format: docker") {
+            "docker"
+        } else {
+            "oci"
+        },
         fails: dockerfile.lines().any(|line| line == "# fails"),
         arguments: arguments.map(str::to_owned).collect(),
         files: files.collect(),

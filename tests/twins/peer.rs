@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use super::case::Case;
 use crate::site::Site;
 
 /// Warnings of buildah about the machine, which are the same for all cases.
@@ -47,18 +48,18 @@ impl Peer {
     }
 
     /// Builds and pushes to `repository:1`.
-    pub(super) fn build(&self, repository: &str, context: &Path, arguments: &[&str]) -> Output {
+    pub(super) fn build(&self, repository: &str, context: &Path, case: &Case) -> Output {
         let tag = format!("{}/{repository}:1", self.registry);
         // Every layer by itself, as kiln does it; nothing is looked up, since asking every image
         // that is there costs more than the cases do.
         let built = self
             .command("bud", &["--layers", "--no-cache", "--isolation", "chroot"])
-            .args(["--format", "oci", "--quiet", "-t", tag.as_str()])
+            .args(["--format", case.format, "--quiet", "-t", tag.as_str()])
             .args([
                 "--signature-policy".as_ref(),
                 self.directory.join("policy.json").as_os_str(),
             ])
-            .args(arguments)
+            .args(case.arguments())
             .arg(context)
             .output()
             .expect("buildah starts");
