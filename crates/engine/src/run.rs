@@ -154,7 +154,7 @@ impl Cage {
             user: UserIds {
                 uid: identity.uid,
                 gid: identity.gid,
-                groups: identity.groups.clone(),
+                groups: identity.all_groups(),
             },
             root: Root {
                 lowers,

@@ -33,6 +33,17 @@ pub(crate) struct Identity {
     pub home: Option<String>,
 }
 
+impl Identity {
+    /// All groups of the process, the primary one first. It is among the supplementary ones too:
+    /// else a program could give up its primary group, and with it what the group is denied
+    /// (CVE-2023-25173).
+    pub(crate) fn all_groups(&self) -> Vec<u32> {
+        let mut all = vec![self.gid];
+        all.extend(&self.groups);
+        all
+    }
+}
+
 /// Why a user or group cannot be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UserError {
