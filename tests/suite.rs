@@ -8,6 +8,7 @@
 
 mod again;
 mod cli;
+mod conformance;
 mod contexts;
 mod ending;
 mod errors;

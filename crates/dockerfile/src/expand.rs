@@ -571,6 +571,7 @@ mod tests {
         });
     }
 
+    /// Rows: V2, V3, V13
     #[test]
     fn v2_v3_v13_plain_quoted_and_escaped() {
         rows(
@@ -606,6 +607,7 @@ mod tests {
         );
     }
 
+    /// Rows: V4
     #[test]
     fn v4_special_parameters() {
         rows(
@@ -622,6 +624,7 @@ mod tests {
         );
     }
 
+    /// Rows: V5, V6
     #[test]
     fn v5_v6_defaults_alternatives_and_demands() {
         rows(
@@ -652,6 +655,7 @@ mod tests {
         );
     }
 
+    /// Rows: V7
     #[test]
     fn v7_substitutions_that_are_none() {
         rows(
@@ -670,6 +674,7 @@ mod tests {
         );
     }
 
+    /// Rows: V8
     #[test]
     fn v8_prefixes_and_suffixes() {
         rows(
@@ -698,6 +703,7 @@ mod tests {
         );
     }
 
+    /// Rows: V9, V10
     #[test]
     fn v9_v10_replacement() {
         rows(
@@ -721,6 +727,7 @@ mod tests {
         );
     }
 
+    /// Rows: H9
     #[test]
     fn h9_here_document_bodies() {
         check_rows(
@@ -737,6 +744,7 @@ mod tests {
         );
     }
 
+    /// Rows: V12
     #[test]
     fn v12_splitting_after_expansion() {
         check_rows(

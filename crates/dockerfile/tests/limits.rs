@@ -27,6 +27,7 @@ fn first_error(text: &str) -> String {
         .map_or_else(String::new, |error| error.message.clone())
 }
 
+/// Rows: P10
 #[test]
 fn large_texts() {
     assert_eq!(
@@ -57,6 +58,7 @@ fn large_texts() {
     assert_eq!(first_error(&nested), "");
 }
 
+/// Rows: I9
 #[test]
 fn triggers() {
     let check = |text: &str, expected: &str| {
@@ -92,6 +94,7 @@ fn triggers() {
     check("# escape=`", "the ONBUILD trigger is empty");
 }
 
+/// Rows: H13
 #[test]
 fn a_stored_trigger_reads_as_what_it_was_made_from() {
     let text =

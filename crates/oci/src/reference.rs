@@ -390,6 +390,7 @@ mod tests {
         }
     }
 
+    /// Rows: F1
     #[test]
     fn names_get_their_defaults() {
         check("alpine", "docker.io/library/alpine:latest");

@@ -57,6 +57,7 @@ fn a01_names_with_parent_components() {
     }
 }
 
+/// Rows: L6
 #[test]
 fn a02_absolute_names_are_inside() {
     let (cage, index) = taken(&Tar::new().file("/etc/shadow2", b"x").end());
@@ -153,6 +154,7 @@ fn a06_metadata_does_not_go_through_a_link() {
     assert_eq!((made.mode() & 0o7777, made.mtime()), (0o777, 77));
 }
 
+/// Rows: L8
 #[test]
 fn a07_hard_links_to_what_is_not_in_the_layer() {
     let cage = Cage::new();
@@ -360,7 +362,7 @@ fn a11_a_directory_hidden_and_made_again() {
     }
 }
 
-/// Rows: L4
+/// Rows: L4, L1
 #[test]
 fn a11_whiteouts_of_what_is_absent_leave_nothing_on_disk() {
     let lower = Tar::new().dir("d").end();
@@ -1008,6 +1010,7 @@ fn a34_damaged_archives() {
     refused(&[&tar[..], &[0; 700]].concat(), "in the middle of");
 }
 
+/// Rows: L15
 #[test]
 fn long_names_and_big_numbers_of_gnu() {
     let long = format!("{}/{}", "d".repeat(120), "n".repeat(120));

@@ -20,6 +20,7 @@ fn history(config: &Value) -> Vec<(String, bool)> {
         .collect()
 }
 
+/// Rows: I7
 #[test]
 fn every_field_is_inherited_or_replaced() {
     let bench = Bench::new();
@@ -83,6 +84,7 @@ fn every_field_is_inherited_or_replaced() {
     );
 }
 
+/// Rows: I10
 #[test]
 fn history_has_a_line_for_every_layer() {
     let bench = Bench::new();
@@ -107,6 +109,8 @@ fn history_has_a_line_for_every_layer() {
 }
 
 /// New entries are never later than the build's time; those of the base are as they were.
+///
+/// Rows: I12
 #[test]
 fn times_are_the_builds() {
     let mut bench = Bench::new();
@@ -158,6 +162,7 @@ fn times_are_the_builds() {
     );
 }
 
+/// Rows: I9
 #[test]
 fn triggers_run_once_and_may_copy_from_stages() {
     let bench = Bench::new();
@@ -198,6 +203,7 @@ fn triggers_run_once_and_may_copy_from_stages() {
     assert_eq!(built.config["config"]["OnBuild"], Value::Null);
 }
 
+/// Rows: I9
 #[test]
 fn stages_of_one_file_pass_triggers_on_once() {
     let bench = Bench::new();
@@ -211,6 +217,7 @@ fn stages_of_one_file_pass_triggers_on_once() {
     );
 }
 
+/// Rows: F2, F14
 #[test]
 fn a_base_without_layers_is_as_good_as_scratch() {
     let bench = Bench::new();
@@ -227,6 +234,7 @@ fn a_base_without_layers_is_as_good_as_scratch() {
     assert_eq!(built.config["config"]["Env"], json!(["A=b", path]));
 }
 
+/// Rows: I14, I15
 #[test]
 fn the_base_decides_media_types_of_none_but_itself() {
     let bench = Bench::new();

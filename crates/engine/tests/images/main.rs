@@ -210,7 +210,7 @@ fn explain(error: &BuildError) -> String {
     }
 }
 
-/// Rows: C6, C7, C10, C11, C12, C13, C15, C16
+/// Rows: C6, C7, C10, C11, C12, C13, C15, C16, C4
 #[test]
 fn files_and_directories_go_where_docker_puts_them() {
     let bench = Bench::new();

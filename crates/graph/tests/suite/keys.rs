@@ -120,6 +120,7 @@ fn edit(what: &str, from: &str, to: &str, expected: &[&str]) {
     check(what, |input| replace(input, from, to), expected);
 }
 
+/// Rows: R19, A10
 #[test]
 fn edits_that_change_no_key() {
     edit("nothing", "make", "make", &[]);
@@ -132,6 +133,7 @@ fn edits_that_change_no_key() {
     edit("continuation", "main.c lib.c", "main.c \\\n  lib.c", &[]);
 }
 
+/// Rows: A10, H12, R18
 #[test]
 fn edits_that_change_keys() {
     let below = |first: &'static str| vec![first, APP, CONFIG, GREETING, CHECK];
