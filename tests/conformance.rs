@@ -65,8 +65,11 @@ fn every_row_has_a_test_and_the_page_says_which() {
     if std::env::var_os("KILN_BLESS").is_some() {
         fs::write(&file, &page).expect("the page");
     } else if fs::read_to_string(&file).unwrap_or_default() != page {
-        writeln!(wrong, "{PAGE} is not what the tests say: KILN_BLESS=1 writes it")
-            .expect("a string grows");
+        writeln!(
+            wrong,
+            "{PAGE} is not what the tests say: KILN_BLESS=1 writes it"
+        )
+        .expect("a string grows");
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
@@ -101,7 +104,9 @@ fn page(rows: &[Row], found: &Found) -> String {
     for row in rows {
         if row.heading != heading {
             heading = &row.heading;
-            page.push_str(&format!("\n## {heading}\n\n| row | what kiln does | tests |\n|---|---|---|\n"));
+            page.push_str(&format!(
+                "\n## {heading}\n\n| row | what kiln does | tests |\n|---|---|---|\n"
+            ));
         }
         let nothing = BTreeMap::new();
         let places = found.get(&row.id).unwrap_or(&nothing);
@@ -219,7 +224,9 @@ fn row_comments(text: &str) -> Vec<String> {
 
 fn split(ids: &str) -> Vec<String> {
     let words = ids.split([' ', ',']).filter(|word| !word.is_empty());
-    words.map(|word| word.trim_end_matches('.').to_owned()).collect()
+    words
+        .map(|word| word.trim_end_matches('.').to_owned())
+        .collect()
 }
 
 fn looks_like_a_row(word: &str) -> bool {
@@ -231,7 +238,10 @@ fn looks_like_a_row(word: &str) -> bool {
 
 fn add(found: &mut Found, id: String, place: &str, test: &str) {
     let places = found.entry(id).or_default();
-    places.entry(place.to_owned()).or_default().insert(test.to_owned());
+    places
+        .entry(place.to_owned())
+        .or_default()
+        .insert(test.to_owned());
 }
 
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
