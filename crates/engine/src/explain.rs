@@ -172,13 +172,10 @@ pub(crate) fn failed_step(
             failed.input = true;
         }
         StepError::Owner(unknown) => {
-            let UnknownOwner { source, span, near } = *unknown;
+            let UnknownOwner { source, span } = *unknown;
             failed.span = Some(span);
             failed.input = true;
-            failed.hint = match near {
-                Some(near) => Some(format!("did you mean `{near}`?")),
-                None => add_or_number(&source),
-            };
+            failed.hint = add_or_number(&source);
         }
         StepError::Changed { span, .. } => failed.span = Some(span),
         StepError::Mount { source, span } => {
@@ -260,9 +257,12 @@ fn another_place(error: &PlaceError) -> Option<String> {
 
 /// What to do about a name that an image does not know.
 fn add_or_number(error: &UserError) -> Option<String> {
+    if let Some(near) = error.near() {
+        return Some(format!("did you mean `{near}`?"));
+    }
     let what = match error {
-        UserError::UnknownUser(_) => "user",
-        UserError::UnknownGroup(_) => "group",
+        UserError::UnknownUser { .. } => "user",
+        UserError::UnknownGroup { .. } => "group",
         UserError::Unusable { .. } => return Some("use a number".to_owned()),
         UserError::TooLarge(_) => return None,
     };

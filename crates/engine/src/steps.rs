@@ -117,8 +117,6 @@ pub(crate) struct UnknownOwner {
     pub source: UserError,
     /// The value of `--chown`.
     pub span: Span,
-    /// A name that the image has and that may have been meant.
-    pub near: Option<String>,
 }
 
 /// A source of COPY or ADD that selects nothing that can be copied.
@@ -568,7 +566,6 @@ fn owner_of(lower: &Tree, owner: &Spanned<Owner>) -> Result<(u32, u32), StepErro
     let users = UserDatabase::of(lower);
     users.owner(&owner.value).map_err(|source| {
         StepError::Owner(Box::new(UnknownOwner {
-            near: users.nearest(&source),
             span: owner.span,
             source,
         }))

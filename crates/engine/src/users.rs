@@ -48,11 +48,21 @@ impl Identity {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UserError {
     /// A name that `/etc/passwd` does not have.
-    #[error("user `{0}` is not in the image's /etc/passwd")]
-    UnknownUser(String),
+    #[error("user `{name}` is not in the image's /etc/passwd")]
+    UnknownUser {
+        /// The name.
+        name: String,
+        /// One that the image has, and that is much like it.
+        near: Option<String>,
+    },
     /// A name that `/etc/group` does not have.
-    #[error("group `{0}` is not in the image's /etc/group")]
-    UnknownGroup(String),
+    #[error("group `{name}` is not in the image's /etc/group")]
+    UnknownGroup {
+        /// The name.
+        name: String,
+        /// One that the image has, and that is much like it.
+        near: Option<String>,
+    },
     /// A name, and a file that cannot say what it means (spec row C3).
     #[error("`{name}` cannot be looked up: the image's {file} {why}")]
     Unusable {
@@ -67,6 +77,20 @@ pub(crate) enum UserError {
     /// root elsewhere).
     #[error("`{0}` is not a user or group number: they end at {ID_MAX}")]
     TooLarge(String),
+}
+
+impl UserError {
+    /// The name that was probably meant.
+    pub(crate) fn near(&self) -> Option<&str> {
+        match self {
+            Self::UnknownUser { near, .. } | Self::UnknownGroup { near, .. } => near.as_deref(),
+            Self::Unusable { .. } | Self::TooLarge(_) => None,
+        }
+    }
+}
+
+fn near<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    suggest::nearest(name, known).map(str::to_owned)
 }
 
 /// The largest id of a user or group; 2³²−1 means "unchanged" to the kernel.
@@ -189,20 +213,6 @@ impl<'a> UserDatabase<'a> {
         Ok((uid, gid))
     }
 
-    /// A name that the image has, and that is much like the unknown one.
-    pub(crate) fn nearest(&self, error: &UserError) -> Option<String> {
-        let found = match error {
-            UserError::UnknownUser(name) => {
-                suggest::nearest(name, self.users().map(|user| user.name))
-            }
-            UserError::UnknownGroup(name) => {
-                suggest::nearest(name, self.groups().map(|(name, _, _)| name))
-            }
-            UserError::Unusable { .. } | UserError::TooLarge(_) => None,
-        };
-        found.map(str::to_owned)
-    }
-
     fn gid(&self, text: &str) -> Result<u32, UserError> {
         match id(text)? {
             Some(gid) => Ok(gid),
@@ -220,7 +230,10 @@ impl<'a> UserDatabase<'a> {
                     file: "/etc/group",
                     why,
                 },
-                None => UserError::UnknownGroup(name.to_owned()),
+                None => UserError::UnknownGroup {
+                    name: name.to_owned(),
+                    near: near(name, self.groups().map(|(known, _, _)| known)),
+                },
             })
     }
 
@@ -231,7 +244,10 @@ impl<'a> UserDatabase<'a> {
                 file: "/etc/passwd",
                 why,
             },
-            None => UserError::UnknownUser(name.to_owned()),
+            None => UserError::UnknownUser {
+                name: name.to_owned(),
+                near: near(name, self.users().map(|user| user.name)),
+            },
         }
     }
 
