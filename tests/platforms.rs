@@ -53,7 +53,12 @@ fn push_base(site: &Site) {
         .map(|processor| {
             let name = processor.architecture();
             let tool = program(processor, "/made", &format!("{name}\n"));
-            let image = image()
+            // One of them as docker wrote them.
+            let builder = match processor {
+                Processor::Amd64 => image().docker(),
+                Processor::Arm64 => image(),
+            };
+            let image = builder
                 .architecture(name)
                 .layer(
                     Layer::new()
@@ -64,7 +69,7 @@ fn push_base(site: &Site) {
                 .build();
             let digest = site.registry.seed("both", name, &image);
             json!({
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "mediaType": image.media_type.as_str(),
                 "digest": digest,
                 "size": image.manifest.len(),
                 "platform": {"os": "linux", "architecture": name},
@@ -173,6 +178,8 @@ fn a_foreign_run_is_emulated_and_nothing_of_that_is_in_the_image() {
             let architecture = platform.rsplit('/').next().expect("a part");
             let made = ("made".to_owned(), format!("{architecture}\n"));
             assert_eq!(last_layer(image), [made], "{platform}");
+            let documents = image.manifest.to_string() + &index.to_string();
+            assert!(!documents.contains("vnd.docker"), "{documents}");
             assert_eq!(
                 image.config["config"]["Env"][0],
                 format!("FOR={architecture}")
