@@ -459,6 +459,30 @@ fn images_of_layouts() {
     assert!(said.contains("is not what its name says"), "{said}");
 }
 
+/// A build that has failed does not wait for what it no longer needs.
+#[test]
+fn a_failed_build_waits_for_nobody() {
+    let kitchen = Kitchen::new();
+    kitchen.web.put(
+        "/stalls",
+        Page {
+            body: b"content".to_vec(),
+            fault: PageFault::Stall(3),
+            ..Page::default()
+        },
+    );
+    kitchen.write(
+        "Dockerfile",
+        "FROM scratch AS a\nADD http://WEB/stalls /\nFROM scratch AS b\nCOPY missing /\n\
+         FROM scratch\nCOPY --from=a / /a/\nCOPY --from=b / /b/\n",
+    );
+    let said = kitchen.build(&["."]);
+    assert!(said.contains("`missing` was not found"), "{said}");
+    // Whoever waits until the server gives up asks again, more than once.
+    let visits = kitchen.web.visits();
+    assert!(visits.len() <= 1, "{visits:?}");
+}
+
 /// A token goes to the host that it is for: over plain http only where it is for that very host.
 #[test]
 fn a_token_is_for_its_host() {

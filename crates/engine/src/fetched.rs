@@ -27,11 +27,13 @@ impl Workshop {
             fingerprints.push(match source {
                 CopySource::Files { .. } | CopySource::Inline(_) => None,
                 CopySource::Url(url) => {
-                    let file = self.remotes.file(wanted(url)).await;
+                    let file = self.remotes.file(wanted(url));
+                    let file = self.remotes.unless_stopped(file).await;
                     Some(file.map_err(|error| failed(error, url.span))?.digest)
                 }
                 CopySource::Git(git) => {
-                    let commit = self.remotes.commit(git).await;
+                    let commit = self.remotes.commit(git);
+                    let commit = self.remotes.unless_stopped(commit).await;
                     let commit = commit.map_err(|error| failed(error, git.span))?;
                     Some(Digest::of(commit.id.as_bytes()))
                 }
@@ -45,7 +47,8 @@ impl Workshop {
         &self,
         url: &UrlSource,
     ) -> Result<(Context, Selection), StepError> {
-        let content = self.remotes.content(wanted(url), &url.file_name).await;
+        let content = self.remotes.content(wanted(url), &url.file_name);
+        let content = self.remotes.unless_stopped(content).await;
         let (file, directory) = content.map_err(|error| failed(error, url.span))?;
         // Without a date it is as old as can be, as in BuildKit.
         let modified = file.modified.unwrap_or(0);
@@ -74,7 +77,8 @@ impl Workshop {
         git: &GitSource,
         copy: &CopyStep,
     ) -> Result<(Context, Selection), StepError> {
-        let directory = self.remotes.check_out(git).await;
+        let directory = self.remotes.check_out(git);
+        let directory = self.remotes.unless_stopped(directory).await;
         let directory = directory.map_err(|error| failed(error, git.span))?;
         let context = self.open_fetched(&directory, Modes::ProgramOrNot, i64::MAX)?;
         let selector = Selector::of(copy);

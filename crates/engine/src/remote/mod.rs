@@ -16,7 +16,7 @@ use fetch::{Commit, GitError, HttpError};
 use oci::Digest;
 use store::Store;
 use store::scratch::Scratch;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::event::Reporter;
 use crate::ports::Post;
@@ -35,6 +35,8 @@ pub(crate) struct Remotes {
     post: Post,
     reporter: Arc<dyn Reporter>,
     secrets: Secrets,
+    /// Nothing more is to come: the build has failed, or was interrupted.
+    stopped: watch::Sender<bool>,
     /// By the address and what its content must be.
     files: Answers<(String, Option<Digest>), File>,
     /// By the repository and the name.
@@ -62,6 +64,8 @@ pub(crate) enum RemoteError {
     },
     #[error("{shown} has no directory `{directory}`")]
     Subdirectory { shown: String, directory: String },
+    #[error("the build has ended")]
+    Stopped,
     #[error("the secret `{id}` is not a line of text")]
     Secret { id: String },
     #[error("could not open what was fetched from {shown}")]
@@ -89,7 +93,7 @@ impl RemoteError {
             Self::Git(error) => {
                 matches!(error, GitError::Unknown { .. } | GitError::Empty(_))
             }
-            Self::Open { .. } | Self::Disk(_) | Self::Blob(_) => false,
+            Self::Open { .. } | Self::Stopped | Self::Disk(_) | Self::Blob(_) => false,
         }
     }
 
@@ -127,6 +131,7 @@ impl RemoteError {
             | Self::Commit { .. }
             | Self::Subdirectory { .. }
             | Self::Secret { .. }
+            | Self::Stopped
             | Self::Open { .. }
             | Self::Disk(_)
             | Self::Blob(_) => None,
@@ -148,8 +153,26 @@ impl Remotes {
             post,
             reporter,
             secrets,
+            stopped: watch::Sender::new(false),
             files: Mutex::default(),
             commits: Mutex::default(),
+        }
+    }
+
+    /// Lets everybody who waits for something wait no longer.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
+    }
+
+    /// Waits for something from elsewhere, but not longer than the build lasts.
+    pub(crate) async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Result<T, RemoteError> {
+        let mut stopped = self.stopped.subscribe();
+        tokio::select! {
+            done = work => done,
+            _ = stopped.wait_for(|stopped| *stopped) => Err(RemoteError::Stopped),
         }
     }
 }
