@@ -99,6 +99,13 @@ impl Site {
         }
     }
 
+    /// Makes a file the caller's.
+    pub(crate) fn give(&self, path: &Path) {
+        if let Some((uid, gid)) = self.account {
+            chown(path, Some(uid), Some(gid)).expect("our own file");
+        }
+    }
+
     /// A path of this site.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

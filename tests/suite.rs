@@ -15,6 +15,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod layering;
+mod mounts;
 mod platforms;
 mod run;
 mod site;

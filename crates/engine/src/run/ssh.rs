@@ -207,8 +207,13 @@ fn started(program: &'static str) -> impl Fn(io::Error) -> SshError {
     move |source| SshError::Start { program, source }
 }
 
+/// The line that says why: of what ssh-add prints about a file that others can read, it is not the
+/// last.
 fn last_line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
+    if let Some(line) = text.lines().find(|line| line.starts_with("Permissions ")) {
+        return line.trim().to_owned();
+    }
     text.trim()
         .lines()
         .last()
@@ -367,4 +372,64 @@ fn receive(from: &mut UnixStream, message: &mut Vec<u8>) -> io::Result<bool> {
     message.resize(4 + bytes as usize, 0);
     from.read_exact(&mut message[4..])?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows: R10
+    #[test]
+    fn only_listing_and_signing_are_passed_on() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let agent = directory.path().join("agent");
+        let listener = UnixListener::bind(&agent).expect("a socket");
+        // Answers every request with its own type.
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut message = Vec::new();
+            while receive(&mut stream, &mut message).unwrap_or(false) {
+                let answer = [0, 0, 0, 1, message[4]];
+                stream.write_all(&answer).expect("it listens");
+            }
+        });
+        let place = directory
+            .path()
+            .join("a-name-that-is-longer-than-that-of-a-socket".repeat(3));
+        fs::create_dir(&place).expect("a directory");
+        let me = rustix::process::geteuid().as_raw();
+        let owner = MountOwner {
+            mode: 0o600,
+            uid: me,
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let forward = Forward::to(agent, &place, owner).expect("a socket");
+        let mode = fs::metadata(forward.path())
+            .expect("it is there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        let mut command = connect(forward.path()).expect("it listens");
+        let mut ask = |kind: u8| {
+            command
+                .write_all(&[0, 0, 0, 2, kind, 0])
+                .expect("it listens");
+            let mut answer = [0; 5];
+            command.read_exact(&mut answer).expect("an answer");
+            answer
+        };
+        for (kind, answer) in [
+            (11, 11),
+            (13, 13),
+            (17, 5),
+            (18, 5),
+            (19, 5),
+            (22, 5),
+            (27, 5),
+        ] {
+            assert_eq!(ask(kind), [0, 0, 0, 1, answer], "request {kind}");
+        }
+        drop(forward);
+        served.join().expect("the agent ends with its caller");
+    }
 }
