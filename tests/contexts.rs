@@ -459,6 +459,42 @@ fn images_of_layouts() {
     assert!(said.contains("is not what its name says"), "{said}");
 }
 
+/// What can be no context, and what is missing for one that could be.
+#[test]
+fn contexts_that_are_none() {
+    let kitchen = Kitchen::new();
+    let _socket = std::os::unix::net::UnixListener::bind(kitchen.work("socket")).unwrap();
+    let said = kitchen.build(&["socket"]);
+    assert!(
+        said.contains("socket is neither a directory nor a file"),
+        "{said}"
+    );
+
+    kitchen.write("Dockerfile", "FROM scratch\nADD http://WEB/repo.git /\n");
+    let mut command = kitchen
+        .environment
+        .kiln(&["build", "--progress", "quiet", "."]);
+    let output = command
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("kiln starts");
+    let said = kitchen.environment.describe(&output);
+    assert!(said.contains("apt-get install git"), "{said}");
+    assert!(said.contains("Dockerfile:2:5"), "{said}");
+
+    // Damaged in the middle: an error, and never half of the files.
+    kitchen.write("tree/Dockerfile", "FROM scratch\nCOPY . /\n");
+    kitchen.write("tree/file", &"content ".repeat(100_000));
+    kitchen.archive("tree", "whole.tar", &[]);
+    let bytes = fs::read(kitchen.work("whole.tar")).unwrap();
+    fs::write(kitchen.work("half.tar"), &bytes[..bytes.len() / 2]).unwrap();
+    let said = kitchen.build(&["half.tar"]);
+    assert!(
+        said.contains("the context half.tar cannot be unpacked"),
+        "{said}"
+    );
+}
+
 /// A build that has failed does not wait for what it no longer needs.
 #[test]
 fn a_failed_build_waits_for_nobody() {
