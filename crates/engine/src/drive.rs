@@ -242,7 +242,7 @@ impl Drive {
                 title: title.clone(),
             });
             let result = match work {
-                StepKind::Run(run) => workshop.run(id, run, parent, outputs).await,
+                StepKind::Run(run) => workshop.run(id, *run, parent, outputs).await,
                 StepKind::Copy(copy) => workshop.copy(id, graph, copy, parent, outputs, soon).await,
                 StepKind::Workdir(workdir) => workshop.workdir(workdir, parent, soon).await,
                 StepKind::Scratch | StepKind::Base(_) | StepKind::Merge(_) => {

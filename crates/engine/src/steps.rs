@@ -324,12 +324,12 @@ impl Workshop {
                 CopySource::Url(url) => {
                     let (context, selected) = self.fetch_file(url).await?;
                     *selection = selected;
-                    Opened::Fetched(context)
+                    Opened::Fetched(Box::new(context))
                 }
                 CopySource::Git(git) => {
                     let (context, selected) = self.fetch_commit(git, copy).await?;
                     *selection = selected;
-                    Opened::Fetched(context)
+                    Opened::Fetched(Box::new(context))
                 }
                 CopySource::Files {
                     from: FileSource::Step(step),
@@ -579,7 +579,7 @@ enum Opened {
     /// A tree, and the directories of those of its layers that hold content we need.
     Stage(StageFiles, Vec<Option<Dir>>),
     /// What was fetched for the step.
-    Fetched(Context),
+    Fetched(Box<Context>),
 }
 
 pub(crate) fn unselected(

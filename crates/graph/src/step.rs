@@ -214,7 +214,7 @@ pub enum StepKind {
     /// The file system of an image. No parent.
     Base(Box<BaseImage>),
     /// Runs a process and keeps what it changed. Always a layer (R13).
-    Run(RunStep),
+    Run(Box<RunStep>),
     /// Copies files in: COPY and ADD. Always a layer.
     Copy(CopyStep),
     /// Makes a directory. Always a layer (I11): `WORKDIR /` is not a step.

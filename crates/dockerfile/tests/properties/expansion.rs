@@ -111,11 +111,11 @@ fn pattern(pattern: &str, value: &str) {
             .value
     };
     let (pattern_bytes, bytes) = (pattern.as_bytes(), value.as_bytes());
-    let all = 0..=bytes.len();
+    let mut all = 0..=bytes.len();
     let matching = |start: usize, end: usize| matches(pattern_bytes, &bytes[start..end]);
     let mut prefixes = all.clone().filter(|end| matching(0, *end));
     let shortest = prefixes.next();
-    let longest = prefixes.last().or(shortest);
+    let longest = prefixes.next_back().or(shortest);
     assert_eq!(
         found(&format!("#{pattern}")),
         value[shortest.unwrap_or(0)..]
@@ -127,7 +127,7 @@ fn pattern(pattern: &str, value: &str) {
     let end = bytes.len();
     let mut suffixes = all.clone().rev().filter(|start| matching(*start, end));
     let shortest = suffixes.next();
-    let longest = suffixes.last().or(shortest);
+    let longest = suffixes.next_back().or(shortest);
     assert_eq!(
         found(&format!("%{pattern}")),
         value[..shortest.unwrap_or(end)]
@@ -136,7 +136,7 @@ fn pattern(pattern: &str, value: &str) {
         found(&format!("%%{pattern}")),
         value[..longest.unwrap_or(end)]
     );
-    let leftmost = all.clone().find_map(|start| {
+    let leftmost = all.find_map(|start| {
         let end = (start..=end).rev().find(|end| matching(start, *end))?;
         Some((start, end))
     });

@@ -23,7 +23,7 @@ pub(crate) enum OpenSource<'a> {
     /// The build context.
     Context(&'a Context),
     /// What was fetched for the step.
-    Fetched(Context),
+    Fetched(Box<Context>),
     /// A stage: its tree, and the directories of those of its layers that hold
     /// content we need, by position.
     Stage {

@@ -101,7 +101,7 @@ impl Lowerer<'_> {
             Some(content) => format!("RUN {arguments} ({})", summary(&content)),
             None => format!("RUN {arguments}"),
         };
-        let step = self.step(state, line, StepKind::Run(step), &text);
+        let step = self.step(state, line, StepKind::Run(Box::new(step)), &text);
         state.record(history, Some(step));
         Some(())
     }

@@ -397,7 +397,7 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
     };
     let steps = vec![
         step(StepKind::Scratch, None),
-        step(StepKind::Run(run), Some(StepId(0))),
+        step(StepKind::Run(Box::new(run)), Some(StepId(0))),
     ];
     let solver: Solver<Tree> = Solver::new(
         &BuildGraph::new(steps, vec![target]),

@@ -236,7 +236,7 @@ fn base(number: u8) -> StepKind {
 }
 
 fn run(number: u8) -> StepKind {
-    StepKind::Run(RunStep {
+    StepKind::Run(Box::new(RunStep {
         argv: vec![number.to_string()],
         env: Vec::new(),
         hidden_env: Vec::new(),
@@ -253,7 +253,7 @@ fn run(number: u8) -> StepKind {
         cgroup_parent: None,
         hostname: None,
         command_shown: String::new(),
-    })
+    }))
 }
 
 fn copy(sources: Vec<CopySource>) -> StepKind {
