@@ -84,13 +84,10 @@ fn both_builders_make_the_same() {
 /// Builds a case twice.
 fn compare(site: &Site, peer: &Peer, case: &Case) -> Vec<Difference> {
     let context = case.make(site);
+    let arguments = case.arguments(&context);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ours = site
-        .build(
-            "twins",
-            &format!("ours/{}", case.name),
-            &context,
-            &case.arguments(),
-        )
+        .build("twins", &format!("ours/{}", case.name), &context, &arguments)
         .output()
         .expect("kiln starts");
     let theirs = peer.build(&format!("theirs/{}", case.name), &context, case);

@@ -43,8 +43,11 @@ impl Case {
         path
     }
 
-    pub(super) fn arguments(&self) -> Vec<&str> {
-        self.arguments.iter().map(String::as_str).collect()
+    /// In arguments, `CONTEXT` stands for the context's directory.
+    pub(super) fn arguments(&self, context: &Path) -> Vec<String> {
+        let context = context.to_string_lossy();
+        let words = self.arguments.iter();
+        words.map(|word| word.replace("CONTEXT", &context)).collect()
     }
 }
 

@@ -59,7 +59,7 @@ impl Peer {
                 "--signature-policy".as_ref(),
                 self.directory.join("policy.json").as_os_str(),
             ])
-            .args(case.arguments())
+            .args(case.arguments(context))
             .arg(context)
             .output()
             .expect("buildah starts");
@@ -85,6 +85,8 @@ impl Peer {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.directory)
+            // Here it keeps its cache mounts.
+            .env("TMPDIR", &self.directory)
             .env(
                 "CONTAINERS_STORAGE_CONF",
                 self.directory.join("storage.conf"),
