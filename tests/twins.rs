@@ -87,7 +87,12 @@ fn compare(site: &Site, peer: &Peer, case: &Case) -> Vec<Difference> {
     let arguments = case.arguments(&context);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let ours = site
-        .build("twins", &format!("ours/{}", case.name), &context, &arguments)
+        .build(
+            "twins",
+            &format!("ours/{}", case.name),
+            &context,
+            &arguments,
+        )
         .output()
         .expect("kiln starts");
     let theirs = peer.build(&format!("theirs/{}", case.name), &context, case);

@@ -47,7 +47,9 @@ impl Case {
     pub(super) fn arguments(&self, context: &Path) -> Vec<String> {
         let context = context.to_string_lossy();
         let words = self.arguments.iter();
-        words.map(|word| word.replace("CONTEXT", &context)).collect()
+        words
+            .map(|word| word.replace("CONTEXT", &context))
+            .collect()
     }
 }
 
