@@ -410,6 +410,8 @@ mod tests {
             &format!("a:1@{digest}"),
             &format!("docker.io/library/a:1@{digest}"),
         );
+        let both: Reference = format!("a:1@{digest}").parse().unwrap();
+        assert_eq!(both.manifest_selector(), digest.as_str());
     }
 
     #[test]
