@@ -354,7 +354,6 @@ fn mistakes_say_what_to_do() {
         "COPY a /n\nCOPY dir /n",
         "cannot replace the file /n with a directory",
     );
-    bench.check_error("RUN --mount=type=cache,target=/x true", "not support");
 }
 
 /// Rows: D3, D4, D10
