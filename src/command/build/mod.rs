@@ -59,7 +59,7 @@ pub(crate) struct BuildArguments {
 
     /// Files or an image under a name for FROM and --from, can be repeated: a directory, a tar
     /// archive, the address of an archive or of a git repository, docker-image://NAME,
-    /// oci-layout://PATH[:TAG][@DIGEST]
+    /// oci-layout://PATH, with `:TAG` or `@DIGEST` behind it
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     build_contexts: Vec<String>,
 
@@ -81,7 +81,7 @@ pub(crate) struct BuildArguments {
     labels: Vec<String>,
 
     /// Annotation of the manifest, or of the places named: manifest, index, manifest-descriptor,
-    /// index-descriptor; manifest[PLATFORM] is one of several
+    /// index-descriptor; `manifest[PLATFORM]` is one of several
     #[arg(long = "annotation", value_name = "[PLACE,...:]KEY=VALUE")]
     annotations: Vec<String>,
 

@@ -1,7 +1,7 @@
 //! What breaks a rule of style, found in the text alone. Knows no images, no values of variables
 //! and no other file: rules that need those are found by whoever has them, under the same names.
 //!
-//! [`file`] finds what concerns the file as a whole, reachable stages or not; [`stage`] what
+//! [`file()`] finds what concerns the file as a whole, reachable stages or not; [`stage()`] what
 //! concerns the instructions of one stage. [`Settings`] then say which findings are wanted.
 
 mod casing;
