@@ -262,6 +262,8 @@ pub struct RunInstruction {
     /// given: the body of a lone one (H5), the path of a script (H6), or the line with the bodies
     /// put back (H7). Empty for a bare `RUN`, which is allowed and makes a layer (P15).
     pub command: CommandForm,
+    /// The command as it is written behind the flags, on one line.
+    pub written: String,
     /// Files that must be there, read-only and executable (0755), in [`PIPES_DIRECTORY`] while the
     /// command runs. At most one: the script of a lone `#!` here-document (H6).
     pub files: Vec<InlineFile>,

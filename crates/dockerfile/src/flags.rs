@@ -165,6 +165,12 @@ impl FlagSet {
 
     fn add(&mut self, context: &mut Context<'_>, keyword: Keyword, flag: FlagWord) -> Option<()> {
         let word = context.line.span(flag.word.clone());
+        if let Some(open) = flag.open_quote {
+            let message = "a quote in a flag is not closed";
+            let help = "as it is, the flag goes on to the end of the instruction";
+            let open = context.line.span(open);
+            return context.error_with_help(open, message, "opened here", help);
+        }
         let known = flags_of(keyword);
         let Some(kind) = known.iter().copied().find(|kind| kind.name() == flag.name) else {
             let message = format!("{keyword} has no flag `--{}`", excerpt(&flag.name));

@@ -80,6 +80,8 @@ pub(crate) struct FlagWord {
     pub(crate) word: Range<usize>,
     /// What stands after `=`, or the whole word.
     pub(crate) value_range: Range<usize>,
+    /// From the quote that is not closed, and so took everything behind it.
+    pub(crate) open_quote: Option<Range<usize>>,
 }
 
 /// Takes the flags off the front of an instruction's arguments; `--` ends them (P14). In flags the
@@ -103,6 +105,7 @@ fn flag_word(line: &Line, range: Range<usize>) -> (Option<FlagWord>, usize) {
     let mut content = String::new();
     let mut equals = None;
     let mut quote = None;
+    let mut opened = range.start;
     let mut end = range.end;
     let mut characters = line.str(range.clone()).char_indices();
     while let Some((at, c)) = characters.next() {
@@ -117,6 +120,7 @@ fn flag_word(line: &Line, range: Range<usize>) -> (Option<FlagWord>, usize) {
             }
             None if c == '\'' || c == '"' => {
                 quote = Some(c);
+                opened = range.start + at;
                 continue;
             }
             Some(_) | None if c == '\\' => match characters.next() {
@@ -133,14 +137,17 @@ fn flag_word(line: &Line, range: Range<usize>) -> (Option<FlagWord>, usize) {
     if content == "--" {
         return (None, end);
     }
+    let open_quote = quote.map(|_| opened..end);
     let flag = match equals {
         Some((at, value_start)) => FlagWord {
+            open_quote,
             name: content[2.min(at)..at].to_owned(),
             value: Some(content[at + 1..].to_owned()),
             word: range.start..end,
             value_range: value_start..end,
         },
         None => FlagWord {
+            open_quote,
             name: content.get(2..).unwrap_or_default().to_owned(),
             value: None,
             word: range.start..end,

@@ -178,6 +178,8 @@ impl Workshop {
         };
         prepare(step, &supplies).map_err(|(span, source)| match source {
             MountError::Cache(CacheMountError::Cancelled) => RunError::Cancelled.into(),
+            // Whatever was given up half-way.
+            _ if self.cancel.is_cancelled() => RunError::Cancelled.into(),
             MountError::Select(error) => self.not_mounted(step, span, error, steps),
             source => StepError::Mount { source, span },
         })

@@ -285,7 +285,7 @@ pub struct RunStep {
     pub cgroup_parent: Option<String>,
     /// Its host name, where it is not to be the usual one (`BUILDKIT_SANDBOX_HOSTNAME`).
     pub hostname: Option<String>,
-    /// The command for messages: as written in the Dockerfile, on one line where it was.
+    /// The command for messages: as written in the Dockerfile, without its flags.
     pub command_shown: String,
 }
 

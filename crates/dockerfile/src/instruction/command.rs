@@ -46,6 +46,7 @@ impl Context<'_> {
             security: flags.one(FlagKind::Security),
             devices: flags.all(FlagKind::Device),
             command,
+            written: self.line.str(flags.rest.clone()).to_owned(),
             files,
         })
     }

@@ -111,7 +111,7 @@ impl CacheMaker for Maker<'_> {
                     Dir::open(&layers[layer])?.open_seen_file(place.as_bytes())
                 }
             };
-            tree::copy(&found, &open, directory)?;
+            tree::copy(&found, &open, directory, self.cancel)?;
         }
         let MountOwner { mode, uid, gid } = self.wanted.owner;
         chown(directory, Some(uid), Some(gid))?;

@@ -157,7 +157,14 @@ pub(crate) fn prepare(
                 let source = match from {
                     FileSource::Context(name) => {
                         let context = context(supplies, name).map_err(at)?;
-                        let viewed = view::view(context, path, *writable, supplies.ids, &place);
+                        let viewed = view::view(
+                            context,
+                            path,
+                            *writable,
+                            supplies.ids,
+                            &place,
+                            supplies.cancel,
+                        );
                         let View { source, held } = viewed.map_err(|error| match error {
                             ViewError::Select(error) => (*span, MountError::Select(error)),
                             other => (*span, MountError::View(other)),

@@ -1,5 +1,7 @@
 //! Hides secrets in what a command prints, wherever the pieces of its output begin and end.
 
+use std::collections::HashMap;
+
 /// What stands for a secret.
 const HIDDEN: &[u8] = b"****";
 
@@ -12,10 +14,11 @@ const LINE_BYTES_MIN: usize = 8;
 /// What is to be hidden.
 #[derive(Default)]
 pub(crate) struct Redactor {
-    /// The longest first, so that a whole secret is one mark.
-    values: Vec<Vec<u8>>,
-    /// Whether any value begins with this byte.
-    begins: Vec<bool>,
+    /// By how they begin, since a secret may have thousands of lines and the output be long; of
+    /// one beginning the longest first, so that a whole secret is one mark.
+    values: HashMap<[u8; VALUE_BYTES_MIN], Vec<Vec<u8>>>,
+    /// The beginnings, in order.
+    begins: Vec<[u8; VALUE_BYTES_MIN]>,
 }
 
 impl Redactor {
@@ -36,11 +39,25 @@ impl Redactor {
         }
         values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         values.dedup();
-        let mut begins = vec![false; 256];
-        for value in &values {
-            begins[usize::from(value[0])] = true;
+        let mut by_begin: HashMap<_, Vec<_>> = HashMap::new();
+        for value in values {
+            if let Some(begin) = value.first_chunk() {
+                by_begin.entry(*begin).or_default().push(value);
+            }
         }
-        Self { values, begins }
+        let mut begins: Vec<_> = by_begin.keys().copied().collect();
+        begins.sort_unstable();
+        Self {
+            values: by_begin,
+            begins,
+        }
+    }
+
+    /// Whether a value may begin with what is too short to say so.
+    fn may_begin(&self, rest: &[u8]) -> bool {
+        let at = self.begins.partition_point(|begin| &begin[..] < rest);
+        let next = self.begins.get(at);
+        next.is_some_and(|begin| begin.starts_with(rest))
     }
 
     /// For one stream of output.
@@ -79,18 +96,22 @@ impl Stream<'_> {
         let mut at = 0;
         'bytes: while at < self.held.len() {
             let rest = &self.held[at..];
-            if self.redactor.begins[usize::from(rest[0])] {
-                for value in &self.redactor.values {
-                    if rest.starts_with(value) {
-                        shown.extend_from_slice(HIDDEN);
-                        at += value.len();
-                        continue 'bytes;
-                    }
-                    // A longer one may still come, and is looked for first.
-                    if !ended && value.starts_with(rest) {
-                        break 'bytes;
+            match rest.first_chunk() {
+                Some(begin) => {
+                    for value in self.redactor.values.get(begin).into_iter().flatten() {
+                        if rest.starts_with(value) {
+                            shown.extend_from_slice(HIDDEN);
+                            at += value.len();
+                            continue 'bytes;
+                        }
+                        // A longer one may still come, and is looked for first.
+                        if !ended && value.starts_with(rest) {
+                            break 'bytes;
+                        }
                     }
                 }
+                None if !ended && self.redactor.may_begin(rest) => break 'bytes,
+                None => {}
             }
             shown.push(rest[0]);
             at += 1;
@@ -142,5 +163,26 @@ mod tests {
         check(&["ab", ""], "ab ab", "ab ab");
         check(&[], "text", "text");
         check(&["é secret"], "an é secret", "an ****");
+        // One that is too short to be told from other text stays.
+        check(&["a", "\n", "bc"], "banana bcbc", "banana bcbc");
+        check(
+            &["abc", "abd", "xyz"],
+            "ab abd xy xyz ab",
+            "ab **** xy **** ab",
+        );
+    }
+
+    /// A secret of thousands of lines does not make every byte of output cost thousands of looks.
+    #[test]
+    fn a_secret_of_many_lines_is_looked_up_by_how_lines_begin() {
+        let lines: String = (0..20_000).map(|n| format!("{n:05}-a-line\n")).collect();
+        let redactor = Redactor::new([lines.as_bytes()].into_iter());
+        let most = redactor.values.values().map(Vec::len).max();
+        // And the whole secret, which begins like its first line.
+        assert_eq!(most, Some(101));
+        let mut stream = redactor.stream();
+        let mut shown = stream.push(b"> 12345-a-line\n> 12345-a-lin");
+        shown.extend(stream.finish());
+        assert_eq!(shown, b"> ****\n> 12345-a-lin");
     }
 }

@@ -63,6 +63,12 @@ pub(crate) enum SshError {
     Agent { message: String },
     #[error("the key {} cannot be used: {message}", path.display())]
     Key { path: PathBuf, message: String },
+    #[error(
+        "the key {} has a passphrase, and nobody can be asked for it: add it to an agent with \
+         ssh-add, and give that agent",
+        path.display()
+    )]
+    Passphrase { path: PathBuf },
     #[error("could not prepare a socket for the SSH agent")]
     Socket(#[source] io::Error),
     #[error("could not prepare a place for an SSH agent")]
@@ -164,6 +170,10 @@ impl Agents {
                 .output()
                 .map_err(started("ssh-add"))?;
             if !added.status.success() {
+                // It is silent when its question for the passphrase is not answered.
+                if added.stderr.trim_ascii().is_empty() {
+                    return Err(SshError::Passphrase { path: key.clone() });
+                }
                 return Err(SshError::Key {
                     path: key.clone(),
                     message: last_line(&added.stderr),
@@ -214,11 +224,8 @@ fn last_line(text: &[u8]) -> String {
     if let Some(line) = text.lines().find(|line| line.starts_with("Permissions ")) {
         return line.trim().to_owned();
     }
-    text.trim()
-        .lines()
-        .last()
-        .unwrap_or("no reason given")
-        .to_owned()
+    let last = text.trim().lines().last();
+    last.unwrap_or("no reason given").to_owned()
 }
 
 /// Connects to a socket whose path may be longer than the name of a socket.

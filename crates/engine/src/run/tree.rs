@@ -3,17 +3,21 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use sandbox::CancelToken;
 use store::dir::{Dir, set_xattr};
 use store::layer::EntryPath;
 
 use crate::copy::files::{LinkGroup, Node, NodeKind};
 use crate::copy::select::Match;
+
+/// How much of a file is copied between two looks at whether it still has to be.
+const PIECE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why a copy was not made.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +32,13 @@ pub(crate) type Open<'o> = dyn Fn(&EntryPath) -> io::Result<File> + 'o;
 
 /// Makes `target`, which is not there yet for a file and empty for a directory, a copy of what was
 /// found. Devices and sockets are left out: nobody could use them where this is mounted.
-pub(crate) fn copy(found: &Match, open: &Open<'_>, target: &Path) -> Result<(), TreeError> {
+/// Ends with an error soon after the token is cancelled, however much there is.
+pub(crate) fn copy(
+    found: &Match,
+    open: &Open<'_>,
+    target: &Path,
+    cancel: &CancelToken,
+) -> Result<(), TreeError> {
     let mut links = HashMap::new();
     let mut directories = Vec::new();
     let top = (&found.path, &found.node, target.to_owned());
@@ -41,6 +51,7 @@ pub(crate) fn copy(found: &Match, open: &Open<'_>, target: &Path) -> Result<(), 
             path: path.clone(),
             source,
         };
+        go_on(cancel).map_err(failed)?;
         match &node.kind {
             NodeKind::Directory => {
                 // The top one is there.
@@ -51,7 +62,9 @@ pub(crate) fn copy(found: &Match, open: &Open<'_>, target: &Path) -> Result<(), 
                 continue;
             }
             NodeKind::File { link, .. } => {
-                write_file(path, node, link.as_ref(), open, &place, &mut links).map_err(failed)?;
+                let from = || open(path);
+                write_file(node, link.as_ref(), &from, &place, &mut links, cancel)
+                    .map_err(failed)?;
             }
             NodeKind::Symlink(text) => {
                 std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(text), &place)
@@ -77,13 +90,20 @@ pub(crate) fn copy(found: &Match, open: &Open<'_>, target: &Path) -> Result<(), 
     Ok(())
 }
 
+fn go_on(cancel: &CancelToken) -> io::Result<()> {
+    if cancel.is_cancelled() {
+        return Err(io::Error::other("cancelled"));
+    }
+    Ok(())
+}
+
 fn write_file(
-    path: &EntryPath,
     node: &Node,
     link: Option<&LinkGroup>,
-    open: &Open<'_>,
+    open: &dyn Fn() -> io::Result<File>,
     place: &Path,
     links: &mut HashMap<LinkGroup, PathBuf>,
+    cancel: &CancelToken,
 ) -> io::Result<()> {
     if let Some(group) = link {
         if let Some(first) = links.get(group) {
@@ -91,13 +111,15 @@ fn write_file(
         }
         links.insert(*group, place.to_owned());
     }
-    let mut from = open(path)?;
+    let mut from = open()?;
     let mut to = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(place)?;
-    io::copy(&mut from, &mut to)?;
+    while io::copy(&mut (&mut from).take(PIECE_BYTES), &mut to)? > 0 {
+        go_on(cancel)?;
+    }
     own(node, place)?;
     to.set_permissions(permissions(node))?;
     for (name, value) in &node.metadata.xattrs {

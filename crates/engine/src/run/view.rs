@@ -4,7 +4,7 @@
 //! | the context | is shown as |
 //! |---|---|
 //! | nothing is left out, read-only | itself |
-//! | something is left out, or the command may write | itself below a directory that hides names, below one for changes (overlayfs) |
+//! | something is left out, or the command may write, or there are sockets or pipes | itself below a directory that hides names, below one for changes (overlayfs) |
 //! | its files have several owners, or its file system cannot map them | a copy of what is seen of it |
 //!
 //! So a context of any size costs no copy in the usual case, and a name that hides something costs
@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use sandbox::{Changes, IdMapping, MountSource, Owners, StackLayer};
+use sandbox::{CancelToken, Changes, IdMapping, MountSource, Owners, StackLayer};
 use store::dir::{Dir, FileKind, Stat};
 use store::layer::EntryPath;
 
@@ -55,6 +55,7 @@ pub(crate) fn view(
     writable: bool,
     ids: IdMapping,
     place: &Path,
+    cancel: &CancelToken,
 ) -> Result<View, ViewError> {
     let wanted = EntryPath::parse(path.as_bytes()).map_err(FilesError::from)?;
     let Some((real, node)) = crate::copy::files::follow(context, &wanted)? else {
@@ -70,7 +71,7 @@ pub(crate) fn view(
     };
     match shown {
         Some(view) => Ok(view),
-        None => copied(context, &select_path(context, path)?, place),
+        None => copied(context, &select_path(context, path)?, place, cancel),
     }
 }
 
@@ -190,12 +191,17 @@ fn owners(owner: (u32, u32), ids: IdMapping, descriptor: impl std::os::fd::AsFd)
 }
 
 /// What is seen, copied: the copy may be written to.
-fn copied(context: &Context, found: &Match, place: &Path) -> Result<View, ViewError> {
+fn copied(
+    context: &Context,
+    found: &Match,
+    place: &Path,
+    cancel: &CancelToken,
+) -> Result<View, ViewError> {
     let target = place.join("copy");
     if found.node.kind == NodeKind::Directory {
         make(&target, 0o700)?;
     }
-    tree::copy(found, &|path| context.open_file(path), &target)?;
+    tree::copy(found, &|path| context.open_file(path), &target, cancel)?;
     Ok(View {
         source: MountSource::Bind {
             source: target,
@@ -224,6 +230,8 @@ struct Surveyed {
     /// Something in it is seen.
     visible: bool,
     hidden: Vec<Box<[u8]>>,
+    /// Names and permissions of pipes: others are shown in their place.
+    pipes: Vec<(Box<[u8]>, u32)>,
     /// Something in it, or further below, is hidden.
     hides: bool,
 }
@@ -248,6 +256,7 @@ impl Survey {
                 shadow: ignore.matches(top.as_bytes()).ignored,
                 visible: true,
                 hidden: Vec::new(),
+                pipes: Vec::new(),
                 hides: false,
             }],
             owner: Some((top_stat.uid, top_stat.gid)),
@@ -280,6 +289,23 @@ impl Survey {
                     survey.directories[at].hidden.push(name.into());
                     continue;
                 };
+                // At the other end is somebody on this machine, who is no part of the context.
+                match stat.kind {
+                    FileKind::Socket => {
+                        survey.directories[at].hidden.push(name.into());
+                        continue;
+                    }
+                    FileKind::Fifo => {
+                        let pipe = (name.into(), stat.mode);
+                        survey.directories[at].pipes.push(pipe);
+                    }
+                    FileKind::File
+                    | FileKind::Directory
+                    | FileKind::Symlink
+                    | FileKind::CharacterDevice
+                    | FileKind::BlockDevice
+                    | FileKind::Unknown => {}
+                }
                 if survey.owner != Some((stat.uid, stat.gid)) {
                     survey.owner = None;
                 }
@@ -292,6 +318,7 @@ impl Survey {
                         shadow: verdict.ignored,
                         visible: false,
                         hidden: Vec::new(),
+                        pipes: Vec::new(),
                         hides: false,
                     });
                 } else {
@@ -308,7 +335,7 @@ impl Survey {
     fn settle(&mut self) {
         for index in (0..self.directories.len()).rev() {
             let surveyed = &mut self.directories[index];
-            surveyed.hides |= !surveyed.hidden.is_empty();
+            surveyed.hides |= !surveyed.hidden.is_empty() || !surveyed.pipes.is_empty();
             let Some(parent) = surveyed.parent else {
                 continue;
             };
@@ -355,6 +382,15 @@ impl Survey {
                 let kind = rustix::fs::FileType::CharacterDevice;
                 directory
                     .create_node(name, kind, 0, 0, 0)
+                    .map_err(|source| prepare(&path, source))?;
+            }
+            for (name, mode) in &surveyed.pipes {
+                directory
+                    .create_node(name, rustix::fs::FileType::Fifo, *mode, 0, 0)
+                    .and_then(|()| {
+                        let pipe = path.join(OsStr::from_bytes(name));
+                        fs::set_permissions(pipe, fs::Permissions::from_mode(*mode))
+                    })
                     .map_err(|source| prepare(&path, source))?;
             }
             made.push((path, surveyed));

@@ -29,6 +29,7 @@ impl Lowerer<'_> {
             security,
             devices,
             command,
+            written,
             files,
         } = run;
         let mounts = self.mounts(state, line, mounts);
@@ -95,7 +96,7 @@ impl Lowerer<'_> {
             ulimits: self.request.ulimits.clone(),
             cgroup_parent: self.request.cgroup_parent.clone(),
             hostname,
-            command_shown: arguments.clone(),
+            command_shown: written.clone(),
         };
         let text = match lone_heredoc(line, run) {
             Some(content) => format!("RUN {arguments} ({})", summary(&content)),

@@ -14,7 +14,7 @@ use super::attach::{FsOption, attach, clone_mount, new_file_system, restrict};
 use super::injected::Injected;
 use super::overlay::{place, stack};
 use super::sources::Additional;
-use super::target::{FinalLink, TargetKind, Targets, open_beneath};
+use super::target::{TargetKind, Targets, open_beneath};
 
 /// Makes them in their order.
 pub(crate) fn mount_additional(
@@ -79,7 +79,7 @@ pub(crate) fn mount_additional(
             FileType::Directory => TargetKind::Directory,
             _other => TargetKind::File,
         };
-        let target = targets.open(&mount.target, kind, FinalLink::Follow)?;
+        let target = targets.open_asked(&mount.target, kind)?;
         attach(&source, target.as_fd()).doing(doing)?;
     }
     Ok(())

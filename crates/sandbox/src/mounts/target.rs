@@ -90,7 +90,17 @@ impl Targets {
                 Ok(entry) => entry,
                 Err(Errno::NOENT) => {
                     let kind = if last { kind } else { TargetKind::Directory };
-                    self.created.push(create(parent, &name, kind).doing(|| {
+                    let created = match create(parent, &name, kind) {
+                        // Never the root itself: somebody asked for a mount in another one.
+                        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                            return Err(refuse(
+                                "it is not there, and cannot be made in the mount that it is in, \
+                                 which is read-only",
+                            ));
+                        }
+                        created => created,
+                    };
+                    self.created.push(created.doing(|| {
                         format!("create the mount point {} in the root", path.display())
                     })?);
                     if self.created.len() * 2 > DESCRIPTORS_MAX {
@@ -131,6 +141,23 @@ impl Targets {
             TargetKind::Directory => Ok(walked.pop().expect("the root stays")),
             TargetKind::File => Err(refuse("it is a directory")),
         }
+    }
+
+    /// Like [`Self::open`], for a mount that somebody asked for: it may not hide `/proc`, `/sys` or
+    /// `/dev` whole, which nothing works without, whatever links to them the path led through.
+    pub(crate) fn open_asked(&mut self, path: &Path, kind: TargetKind) -> Result<OwnedFd, Failure> {
+        let target = self.open(path, kind, FinalLink::Follow)?;
+        refuse_kernel_file_systems(target.as_fd(), path)?;
+        let doing = || format!("examine {}", path.display());
+        let devices = open_beneath(self.root(), Path::new("dev")).doing(doing)?;
+        let (ours, devices) = (fstat(&target).doing(doing)?, fstat(&devices).doing(doing)?);
+        if (ours.st_dev, ours.st_ino) == (devices.st_dev, devices.st_ino) {
+            return Err(Failure::MountPoint {
+                path: path.display().to_string(),
+                reason: "it holds the devices that every program counts on".to_owned(),
+            });
+        }
+        Ok(target)
     }
 
     /// What was created, for the one who will remove it.
@@ -230,7 +257,7 @@ fn refuse_kernel_file_systems(directory: BorrowedFd<'_>, path: &Path) -> Result<
     {
         return Err(Failure::MountPoint {
             path: path.display().to_string(),
-            reason: "it is inside /proc or /sys".to_owned(),
+            reason: "it is /proc or /sys, or inside".to_owned(),
         });
     }
     Ok(())
