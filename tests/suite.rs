@@ -15,6 +15,7 @@ mod errors;
 mod faults;
 mod hostile;
 mod layering;
+mod mounted;
 mod mounts;
 mod platforms;
 mod run;

@@ -134,7 +134,8 @@ fn make_fifo(place: &Path, node: &Node) -> io::Result<()> {
     };
     let mode = node.metadata.mode;
     Dir::open(parent)?.create_node(name.as_bytes(), rustix::fs::FileType::Fifo, mode, 0, 0)?;
-    own(node, place)
+    own(node, place)?;
+    fs::set_permissions(place, permissions(node))
 }
 
 fn own(node: &Node, place: &Path) -> io::Result<()> {
