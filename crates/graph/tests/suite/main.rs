@@ -7,5 +7,6 @@ mod keys;
 mod lint_pages;
 mod machine;
 mod print;
+mod run_keys;
 mod solver;
 mod support;
