@@ -294,3 +294,104 @@ fn a_secret_that_is_too_large_is_refused_before_anything_runs() {
         &["--secret", "id=big,src=large"],
     );
 }
+
+/// A directory with a program of this machine and all that it needs to run in another root; the
+/// name of its loader. None where the program is not there.
+fn portable(site: &Site, program: &str) -> Option<String> {
+    if !Path::new(program).exists() {
+        return None;
+    }
+    let listed = Command::new("ldd").arg(program).output().ok()?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let place = site.path("program");
+    fs::create_dir(&place).expect("a directory");
+    let mut loader = None;
+    let libraries = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let name = Path::new(file).file_name().expect("a name");
+        fs::copy(file, place.join(name)).expect("a copy");
+        let name = name.to_string_lossy();
+        if name.starts_with("ld-") {
+            loader = Some(name.into_owned());
+        }
+    }
+    loader
+}
+
+/// Rows: R10
+#[test]
+fn a_real_ssh_client_uses_the_agent_and_cannot_change_it() {
+    for_each_caller(|site| {
+        let Some(loader) = portable(site, "/usr/bin/ssh-add") else {
+            eprintln!("skipped: ssh-add is not installed (openssh-client)");
+            return;
+        };
+        let key = site.path("work").join("key");
+        let locked = site.path("work").join("locked");
+        for (path, passphrase) in [(&key, ""), (&locked, "correct horse")] {
+            let made = Command::new("/usr/bin/ssh-keygen")
+                .args([
+                    "-q",
+                    "-t",
+                    "ed25519",
+                    "-N",
+                    passphrase,
+                    "-C",
+                    "a-comment",
+                    "-f",
+                ])
+                .arg(path)
+                .status();
+            assert!(made.expect("ssh-keygen starts").success());
+            site.give(path);
+        }
+        let add = format!("/p/{loader} --library-path /p /p/ssh-add");
+        let context = site.context(
+            "context",
+            &format!(
+                "FROM REGISTRY/base:1\n\
+                 RUN --mount=type=ssh --mount=from=program,target=/p \
+                 {add} -L > /tmp/keys; {add} -D; {add} -d /p; {add} -L > /tmp/after\n\
+                 RUN --mount=type=ssh,target=/a,uid=1000,gid=1001,mode=0660 --mount=type=ssh \
+                 --mount=from=program,target=/p \
+                 echo $SSH_AUTH_SOCK > /tmp/names; ls /run/buildkit >> /tmp/names; \
+                 stat -c '%a %u:%g' /a >> /tmp/names; \
+                 SSH_AUTH_SOCK=/run/buildkit/ssh_agent.1 {add} -L > /tmp/second\n\
+                 ENV SSH_AUTH_SOCK=/own\n\
+                 RUN --mount=type=ssh,target=/own --mount=from=program,target=/p \
+                 {add} -L > /tmp/own\n\
+                 RUN --mount=type=ssh,id=nobody test ! -e /run/buildkit\n"
+            ),
+        );
+        let program = format!("program={}", site.path("program").display());
+        let arguments = ["--ssh", "default=key", "--build-context", &program];
+        site.built("store", "ssh", &context, &arguments);
+        let image = site.image("ssh");
+        let file = |path: &str| {
+            let mut entries = image.layers.iter().flat_map(|layer| &layer.entries);
+            let entry = entries.find(|entry| entry.path == path.as_bytes());
+            String::from_utf8_lossy(&entry.expect("a file").content).into_owned()
+        };
+        let public = fs::read_to_string(key.with_extension("pub")).expect("a key");
+        for path in ["tmp/keys", "tmp/after", "tmp/second", "tmp/own"] {
+            assert_eq!(file(path), public, "{path}");
+        }
+        assert_eq!(file("tmp/names"), "/a\nssh_agent.1\n660 1000:1001\n");
+        let arguments = ["--ssh", "default=locked", "--build-context", &program];
+        let output = site.build(
+            "store",
+            "locked",
+            &context,
+            &[&arguments[..], &["--no-cache"]].concat(),
+        );
+        let output = {
+            let mut output = output;
+            output.output().expect("kiln starts")
+        };
+        let told = site.describe(&output);
+        assert!(told.contains("the key locked has a passphrase"), "{told}");
+        site.nothing_is_left();
+    });
+}

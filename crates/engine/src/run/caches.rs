@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -113,10 +112,7 @@ impl CacheMaker for Maker<'_> {
             };
             tree::copy(&found, &open, directory, self.cancel)?;
         }
-        let MountOwner { mode, uid, gid } = self.wanted.owner;
-        chown(directory, Some(uid), Some(gid))?;
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))?;
-        Ok(())
+        Ok(tree::give(directory, self.wanted.owner)?)
     }
 
     fn wait(&mut self) -> bool {

@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +18,8 @@ use graph::MountOwner;
 use rustix::process::{Pid, Signal, kill_process};
 use store::dir::Dir;
 use store::scratch::Scratch;
+
+use super::tree;
 
 /// Where the keys of `--ssh` are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,9 +268,7 @@ impl Forward {
         let opened = Dir::open(directory).map_err(SshError::Socket)?;
         let listener =
             UnixListener::bind(short(&opened, Path::new("ssh"))).map_err(SshError::Socket)?;
-        let MountOwner { mode, uid, gid } = owner;
-        chown(&path, Some(uid), Some(gid)).map_err(SshError::Socket)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(SshError::Socket)?;
+        tree::give(&path, owner).map_err(SshError::Socket)?;
         let shared = Arc::new(Shared {
             agent,
             ended: AtomicBool::new(false),
@@ -383,6 +382,8 @@ fn receive(from: &mut UnixStream, message: &mut Vec<u8>) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     /// Rows: R10

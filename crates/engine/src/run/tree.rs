@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use graph::MountOwner;
 use sandbox::CancelToken;
 use store::dir::{Dir, set_xattr};
 use store::layer::EntryPath;
@@ -138,6 +139,22 @@ fn make_fifo(place: &Path, node: &Node) -> io::Result<()> {
     fs::set_permissions(place, permissions(node))
 }
 
+/// Gives a file or directory of ours to somebody inside. The kernel's "invalid argument" for one
+/// who does not exist there is told in words.
+pub(crate) fn give(path: &Path, owner: MountOwner) -> io::Result<()> {
+    let MountOwner { mode, uid, gid } = owner;
+    std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(|error| {
+        if error.kind() == io::ErrorKind::InvalidInput {
+            io::Error::other(format!(
+                "the owner {uid}:{gid} is not among the users and groups that there are inside"
+            ))
+        } else {
+            error
+        }
+    })?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
 fn own(node: &Node, place: &Path) -> io::Result<()> {
     let (uid, gid) = (node.metadata.uid, node.metadata.gid);
     std::os::unix::fs::lchown(place, Some(uid), Some(gid))
@@ -165,5 +182,59 @@ fn set_time(node: &Node, file: &File) -> io::Result<()> {
     match time {
         Some(time) => file.set_times(fs::FileTimes::new().set_modified(time)),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dockerfile::ignore::IgnoreFile;
+
+    use super::*;
+    use crate::copy::context::Context;
+    use crate::copy::select::select_path;
+
+    #[test]
+    fn a_copy_ends_when_it_is_cancelled_and_not_when_all_is_there() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        for path in [&from, &to] {
+            fs::create_dir(path).expect("a directory");
+        }
+        for name in ["a", "b", "c"] {
+            fs::write(from.join(name), name).expect("a file");
+        }
+        let ignore = (IgnoreFile::default(), String::new());
+        let store = store::Store::open(&directory.path().join("store")).expect("a store");
+        let hashes = store.stat_cache(&from);
+        let context = Context::open(&from, ignore.0, ignore.1, hashes);
+        let context = context.expect("a context");
+        let found = select_path(&context, "").expect("it is there");
+        let cancel = CancelToken::new().expect("a token");
+        let opened = std::cell::Cell::new(0);
+        let open = |path: &EntryPath| {
+            opened.set(opened.get() + 1);
+            // As somebody would who presses Ctrl-C while the second one is copied.
+            if opened.get() == 2 {
+                cancel.cancel();
+            }
+            context.open_file(path)
+        };
+        let error = copy(&found, &open, &to, &cancel).expect_err("it was cancelled");
+        assert_eq!(error.source.to_string(), "cancelled");
+        assert_eq!(opened.get(), 2, "another file was opened");
+    }
+
+    #[test]
+    fn an_owner_who_does_not_exist_is_told_in_words() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let nobody = MountOwner {
+            mode: 0o600,
+            uid: u32::MAX - 1,
+            gid: u32::MAX - 1,
+        };
+        // Root of the whole machine may give it to anybody.
+        if let Err(error) = give(file.path(), nobody) {
+            assert!(!error.to_string().contains("nvalid argument"), "{error}");
+        }
     }
 }

@@ -68,9 +68,18 @@ pub(crate) fn mount_additional(
                 },
                 _,
             ) => {
-                let file = injected
-                    .owned_file(content, *mode, *uid, *gid)
-                    .doing(doing)?;
+                let file = match injected.owned_file(content, *mode, *uid, *gid) {
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                        return Err(Failure::MountPoint {
+                            path: mount.target.display().to_string(),
+                            reason: format!(
+                                "its owner {uid}:{gid} is not among the users and groups that \
+                                 there are inside"
+                            ),
+                        });
+                    }
+                    made => made.doing(doing)?,
+                };
                 restrict(&file, attributes, false).doing(doing)?;
                 file
             }

@@ -217,11 +217,48 @@ fn device(name: &str, number: u32, kind: u32) -> io::Result<OwnedFd> {
 }
 
 /// File systems whose owners can be mapped, by their magic numbers (statfs(2)): ext4, xfs, btrfs,
-/// f2fs and, since Linux 6.3, tmpfs.
-const MAPPABLE: [i128; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
+/// and f2fs.
+const MAPPABLE: [i128; 4] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010];
+
+/// tmpfs, whose owners can be mapped since Linux 6.3.
+const TMPFS: i128 = 0x0102_1994;
+const TMPFS_SINCE: (u32, u32) = (6, 3);
 
 /// Whether owners in this directory can be seen differently inside, which
 /// [`IdMapping::Reserved`](crate::IdMapping) takes. Others can only be copied from.
 pub fn can_map_owners(directory: impl AsFd) -> bool {
-    rustix::fs::fstatfs(directory).is_ok_and(|status| MAPPABLE.contains(&i128::from(status.f_type)))
+    let Ok(status) = rustix::fs::fstatfs(directory) else {
+        return false;
+    };
+    let kind = i128::from(status.f_type);
+    let release = rustix::system::uname();
+    MAPPABLE.contains(&kind)
+        || (kind == TMPFS && version(&release.release().to_string_lossy()) >= TMPFS_SINCE)
+}
+
+/// The first two numbers of a kernel's release, as in `6.1.0-13-amd64`.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|character: char| !character.is_ascii_digit())
+        .map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn releases_have_versions() {
+        for (release, expected) in [
+            ("6.1.0-13-amd64", (6, 1)),
+            ("6.18.44-fc-v657", (6, 18)),
+            ("5.15", (5, 15)),
+            ("7-rc1", (7, 0)),
+            ("", (0, 0)),
+            ("99999999999.1", (0, 1)),
+        ] {
+            assert_eq!(version(release), expected, "{release}");
+        }
+    }
 }
