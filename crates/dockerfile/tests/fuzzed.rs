@@ -39,3 +39,8 @@ fn expansions() {
 fn ignore_files() {
     corpus("ignore", properties::ignore::holds);
 }
+
+#[test]
+fn mounts() {
+    corpus("mount", properties::mount::holds);
+}

@@ -2,4 +2,5 @@
 
 pub(crate) mod expansion;
 pub(crate) mod ignore;
+pub(crate) mod mount;
 pub(crate) mod text;
