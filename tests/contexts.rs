@@ -11,30 +11,30 @@ use testkit::{Page, PageFault, Web};
 use crate::cli::Environment;
 
 /// A kitchen with a web server and a git that is only asked locally.
-struct Kitchen {
-    environment: Environment,
-    web: Web,
+pub(crate) struct Kitchen {
+    pub(crate) environment: Environment,
+    pub(crate) web: Web,
 }
 
 impl Kitchen {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             environment: Environment::new(),
             web: Web::start(),
         }
     }
 
-    fn work(&self, path: &str) -> PathBuf {
+    pub(crate) fn work(&self, path: &str) -> PathBuf {
         self.environment.work().join(path)
     }
 
-    fn write(&self, path: &str, content: &str) {
+    pub(crate) fn write(&self, path: &str, content: &str) {
         let content = content.replace("WEB", &self.web.host());
         self.environment.write(path, &content);
     }
 
     /// Builds into `out`, and writes down what is in there; or what was said.
-    fn build(&self, arguments: &[&str]) -> String {
+    pub(crate) fn build(&self, arguments: &[&str]) -> String {
         self.build_from(Stdio::null(), arguments)
     }
 
@@ -66,7 +66,7 @@ impl Kitchen {
         said.replace(&self.web.host(), "WEB")
     }
 
-    fn git(&self, directory: &str, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, directory: &str, arguments: &[&str]) -> String {
         let output = Command::new("git")
             .args(arguments)
             .current_dir(self.work(directory))
@@ -82,7 +82,7 @@ impl Kitchen {
     }
 
     /// Makes a repository of a directory, and serves it as files at `/NAME.git`.
-    fn repository(&self, name: &str) -> String {
+    pub(crate) fn repository(&self, name: &str) -> String {
         let bare = format!("{name}.git");
         if !self.work(name).join(".git").exists() {
             self.git(name, &["init", "--quiet", "--initial-branch=main"]);
@@ -111,7 +111,7 @@ impl Kitchen {
     }
 
     /// A tar archive of a directory, made by tar, perhaps compressed.
-    fn archive(&self, directory: &str, archive: &str, flags: &[&str]) {
+    pub(crate) fn archive(&self, directory: &str, archive: &str, flags: &[&str]) {
         let made = Command::new("tar")
             .args(flags)
             .args(["-cf", archive, "-C", directory, "."])

@@ -20,6 +20,7 @@ mod mounts;
 mod platforms;
 mod run;
 mod site;
+mod sources;
 mod stress;
 mod tidy;
 mod twins;

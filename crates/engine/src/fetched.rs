@@ -50,6 +50,13 @@ impl Workshop {
         let content = self.remotes.content(wanted(url), &url.file_name);
         let content = self.remotes.unless_stopped(content).await;
         let (file, directory) = content.map_err(|error| failed(error, url.span))?;
+        // What was known of it may have been fetched anew. The key of the step says what it was,
+        // and under that key nothing else may be found later.
+        let keyed = self.remotes.file(wanted(url)).await;
+        if keyed.map_err(|error| failed(error, url.span))?.digest != file.digest {
+            let shown = dockerfile::remote::without_password(&url.url);
+            return Err(failed(RemoteError::Changed { shown }, url.span));
+        }
         // Without a date it is as old as can be, as in BuildKit.
         let modified = file.modified.unwrap_or(0);
         let context = self.open_fetched(&directory, Modes::AsTheyAre, modified)?;

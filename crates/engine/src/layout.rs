@@ -11,6 +11,7 @@ use store::Store;
 use store::blob::{BlobError, BlobWriter};
 
 use crate::export::image_files::REFERENCE_NAME;
+use crate::regular_file;
 
 /// The tag of an image that is asked for without one.
 const TAG_DEFAULT: &str = "latest";
@@ -143,15 +144,10 @@ fn blob_path(image: &LayoutImage, digest: &Digest) -> PathBuf {
 }
 
 fn open(path: &Path) -> Result<File, LayoutError> {
-    let failed = |source| LayoutError::Read {
+    regular_file::open(path).map_err(|source| LayoutError::Read {
         path: path.to_owned(),
         source,
-    };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(failed(io::Error::other("it is not a regular file")));
-    }
-    File::open(path).map_err(failed)
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LayoutError> {

@@ -30,6 +30,7 @@ mod plan;
 mod ports;
 mod provenance;
 mod push;
+mod regular_file;
 mod remote;
 mod report;
 mod request;

@@ -1,7 +1,6 @@
 //! Where a build begins: the text of the Dockerfile, and the context with the
 //! ignore file that belongs to it.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use crate::copy::files;
 use crate::error::BuildError;
 use crate::place::{Place, Places};
 use crate::ports::Ports;
+use crate::regular_file;
 use crate::request::DockerfileSource;
 
 /// A Dockerfile and how messages call it.
@@ -176,18 +176,8 @@ fn as_text(name: &str, bytes: Vec<u8>) -> Result<String, BuildError> {
 }
 
 fn read(path: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
-    let file = fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        let what = match file.metadata()?.is_dir() {
-            true => "it is a directory",
-            false => "it is not a regular file",
-        };
-        return Err(io::Error::other(what));
-    }
-    let mut bytes = Vec::new();
-    // One more than is allowed, so that too much is seen as that by the parser.
-    file.take(dockerfile::TEXT_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    // One more than is allowed is read, so that too much is seen as that by the parser.
+    let bytes = regular_file::read(path, dockerfile::TEXT_BYTES_MAX as u64)?;
     Ok((bytes, path.to_owned()))
 }
 
@@ -249,17 +239,13 @@ fn read_ignore_file(
     beside: Option<PathBuf>,
 ) -> Result<(IgnoreFile, String), BuildError> {
     for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
-        let text = match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > IGNORE_BYTES_MAX => {
+        match regular_file::read(&path, IGNORE_BYTES_MAX) {
+            Ok(text) if text.len() as u64 > IGNORE_BYTES_MAX => {
                 return Err(BuildError::input(format!(
                     "{} is larger than {IGNORE_BYTES_MAX} bytes",
                     path.display()
                 )));
             }
-            Ok(_) => fs::read(&path),
-            Err(error) => Err(error),
-        };
-        match text {
             Ok(text) => {
                 let text = String::from_utf8_lossy(&text);
                 let name = path

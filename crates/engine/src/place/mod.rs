@@ -14,7 +14,9 @@ use store::scratch::Scratch;
 
 use crate::copy::context::Modes;
 use crate::error::BuildError;
+use crate::interrupt::Interrupt;
 use crate::ports::Ports;
+use crate::regular_file;
 use crate::remote::{RemoteError, Remotes, WantedFile, context_source};
 use crate::request::{BuildRequest, ContextSource};
 use crate::secret::Secrets;
@@ -48,6 +50,7 @@ pub(crate) struct Places {
     pub scratch: Arc<Scratch>,
     pub remotes: Arc<Remotes>,
     keep_git_dir: bool,
+    interrupt: Interrupt,
 }
 
 impl Places {
@@ -83,6 +86,7 @@ impl Places {
             scratch,
             remotes: Arc::new(remotes),
             keep_git_dir,
+            interrupt: ports.interrupt.clone(),
         })
     }
 
@@ -134,9 +138,10 @@ impl Places {
             ContextSource::Stdin => {
                 let spool = self.scratch.directory().map_err(disk)?.join("stdin");
                 let target = spool.clone();
-                let spooled = tokio::task::spawn_blocking(move || spool_stdin(&target));
-                let spooled = spooled.await.expect("reading stdin does not panic");
-                spooled.map_err(|source| unreadable("stdin", source))?;
+                let spooled = away(move || spool_stdin(&target)).await;
+                spooled
+                    .and_then(|spooled| spooled)
+                    .map_err(|source| unreadable("stdin", source))?;
                 self.unpacked(spool, "stdin".to_owned()).await
             }
             ContextSource::Http(address) => {
@@ -170,8 +175,10 @@ impl Places {
     /// What a file holds: the tree of an archive, by its content and not its name, or a text.
     async fn unpacked(&self, path: PathBuf, shown: String) -> Result<Place, BuildError> {
         let directory = self.scratch.directory().map_err(disk)?;
+        let interrupt = self.interrupt.clone();
         let unpacked = tokio::task::spawn_blocking(move || {
-            let file = File::open(&path).map_err(|source| unreadable(&shown, source))?;
+            let file = regular_file::open(&path).map_err(|source| unreadable(&shown, source))?;
+            let file = UntilInterrupted { file, interrupt };
             let archive = Archive::open(file, Limits::default());
             let refused = |source: unpack::UnpackError| BuildError::Input {
                 message: format!("the context {shown} cannot be unpacked"),
@@ -235,6 +242,34 @@ fn read_text(path: &Path) -> io::Result<Vec<u8>> {
         .take(dockerfile::TEXT_BYTES_MAX as u64 + 1)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Does something that may wait without end on a thread that nobody waits for: the end of the
+/// program does not wait for it either, as it would for a thread of the runtime.
+async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(move || {
+            // Nobody waits any more when the user has interrupted.
+            let _ = done.send(work());
+        })?;
+    outcome.await.map_err(io::Error::other)
+}
+
+/// An archive that ends when the user interrupts: whoever unpacks it would go on to its end.
+struct UntilInterrupted {
+    file: File,
+    interrupt: Interrupt,
+}
+
+impl Read for UntilInterrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interrupt.is_triggered() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.file.read(buffer)
+    }
 }
 
 fn spool_stdin(target: &Path) -> io::Result<()> {

@@ -64,6 +64,9 @@ pub(crate) enum RemoteError {
     },
     #[error("{shown} has no directory `{directory}`")]
     Subdirectory { shown: String, directory: String },
+    /// The server says that it has not, and sends something else.
+    #[error("{shown} is no longer what the server said that it was")]
+    Changed { shown: String },
     #[error("the build has ended")]
     Stopped,
     #[error("the secret `{id}` is not a line of text")]
@@ -93,7 +96,11 @@ impl RemoteError {
             Self::Git(error) => {
                 matches!(error, GitError::Unknown { .. } | GitError::Empty(_))
             }
-            Self::Open { .. } | Self::Stopped | Self::Disk(_) | Self::Blob(_) => false,
+            Self::Changed { .. }
+            | Self::Open { .. }
+            | Self::Stopped
+            | Self::Disk(_)
+            | Self::Blob(_) => false,
         }
     }
 
@@ -127,6 +134,7 @@ impl RemoteError {
                 | HttpError::Large { .. }
                 | HttpError::Sink { .. } => None,
             },
+            Self::Changed { .. } => Some("build again when it is at rest".to_owned()),
             Self::Git(_)
             | Self::Commit { .. }
             | Self::Subdirectory { .. }

@@ -88,7 +88,10 @@ impl Lowerer<'_> {
                                    context";
                     self.error(line, checksum.span, message, "not for files")
                 }
-                None => Some(None),
+                None => {
+                    self.warn_of_kept_git_dir(line, flags);
+                    Some(None)
+                }
             },
             Some(Remote::Http(address)) => {
                 let HttpAddress { url, file_name } = address;
@@ -120,6 +123,18 @@ impl Lowerer<'_> {
                 Some(Some((CopySource::Git(source), shown)))
             }
         }
+    }
+
+    /// BuildKit builds this and says nothing.
+    fn warn_of_kept_git_dir(&mut self, line: Line<'_>, flags: &RemoteFlags) {
+        if flags.keep_git_dir != Some(true) {
+            return;
+        }
+        let at = flag_span(line, "--keep-git-dir");
+        let message = "--keep-git-dir does nothing for files of the context";
+        let help = "`.git` of the context is copied unless .dockerignore names it";
+        let finding = Diagnostic::warning(at, message, "no repository").with_help(help);
+        self.findings.push(line.planned.put(finding));
     }
 
     fn digest(&mut self, line: Line<'_>, word: &Spanned<String>) -> Option<Digest> {
