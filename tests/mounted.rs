@@ -219,10 +219,10 @@ fn sockets_and_pipes_of_a_mounted_context_lead_to_nobody() {
 fn a_file_that_changes_while_it_is_mounted_fails_the_step_and_nothing_is_kept() {
     for_each_caller(|site| {
         for (what, expected) in [
-            ("content", "changed while"),
-            ("mode", "changed while"),
-            ("gone", "changed while"),
-            ("new", "changed while"),
+            ("content", ": /in/file changed while"),
+            ("mode", ": /in/file changed while"),
+            ("gone", ": /in/file changed while"),
+            ("new", ": /in/another changed while"),
             ("ignored", ""),
             ("time", ""),
         ] {
@@ -235,7 +235,7 @@ fn a_file_that_changes_while_it_is_mounted_fails_the_step_and_nothing_is_kept() 
                    rm -f /c/go; touch /c/ran; until test -e /c/go; do sleep 0.02; done\n",
             );
             write(context.join("in/file"), "before\n");
-            write(context.join(".dockerignore"), "not for you\n");
+            write(context.join(".dockerignore"), "ignored\n");
             let nonce = format!("NONCE={what}");
             let mut build = site.build("store", &name, &context, &["--build-arg", &nonce]);
             let build = build
@@ -256,7 +256,7 @@ fn a_file_that_changes_while_it_is_mounted_fails_the_step_and_nothing_is_kept() 
                 "content" => write(file, "after!\n"),
                 "mode" => fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap(),
                 "gone" => fs::remove_file(file).unwrap(),
-                "new" => write(context.join("in/new"), ""),
+                "new" => write(context.join("in/another"), ""),
                 "ignored" => write(context.join("ignored"), ""),
                 _ => drop(
                     fs::File::open(file)

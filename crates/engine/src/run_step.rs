@@ -267,7 +267,9 @@ fn first_difference(before: &Selection, now: &Selection) -> Option<EntryPath> {
         match (before.next(), now.next()) {
             (None, None) => return None,
             (Some(one), Some(other)) if one == other => {}
-            (Some((path, _)), _) | (None, Some((path, _))) => return Some(path.clone()),
+            // Of two that are not the same the first is gone, or new.
+            (Some((one, _)), Some((other, _))) => return Some(one.min(other).clone()),
+            (Some((path, _)), None) | (None, Some((path, _))) => return Some(path.clone()),
         }
     }
 }
