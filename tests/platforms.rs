@@ -414,6 +414,65 @@ fn annotations_are_where_they_were_asked_for() {
 }
 
 #[test]
+fn a_second_build_for_all_platforms_asks_for_two_tags_and_sends_nothing() {
+    let Some(site) = site(Caller::Ourselves) else {
+        return;
+    };
+    let context = site.context("app", "FROM REGISTRY/both:1\nCOPY Dockerfile /\n");
+    let arguments = ["--platform", BOTH, "--metadata-file", "numbers"];
+    let digest = site.built("store", "app", &context, &arguments);
+    site.registry.clear_log();
+    assert_eq!(site.built("store", "app", &context, &arguments), digest);
+    let numbers = site.numbers("numbers");
+    for key in ["steps.ran", "blobs.sent", "blobs.mounted", "bytes.pushed"] {
+        assert_eq!(numbers[format!("kiln.{key}")], 0, "{key}: {numbers}");
+    }
+    let mut lines = site.registry.lines();
+    lines.dedup();
+    assert_eq!(
+        lines,
+        ["HEAD /v2/both/manifests/1", "HEAD /v2/app/manifests/1"]
+    );
+}
+
+/// What is wrong with one platform is said, with its name, and the others are not published alone.
+#[test]
+fn one_platform_that_fails_publishes_none() {
+    let Some(site) = site(Caller::Ourselves) else {
+        return;
+    };
+    let check = |dockerfile: &str, platforms: &str, expected: &[&str]| {
+        let context = site.context("app", dockerfile);
+        fs::write(context.join("for-amd64"), "here").expect("a file");
+        let output = site
+            .build("store", "app", &context, &["--platform", platforms])
+            .output();
+        let said = site.describe(&output.expect("kiln starts"));
+        assert!(!said.starts_with("exit 0"), "{said}");
+        for expected in expected {
+            assert!(said.contains(expected), "{said}");
+        }
+        assert_eq!(site.registry.tags("app"), [""; 0]);
+        let lines = site.registry.lines().into_iter();
+        let sent = lines.filter(|line| line.starts_with("PUT /v2/app/manifests"));
+        assert_eq!(sent.collect::<Vec<_>>(), [""; 0]);
+    };
+    check(
+        "FROM REGISTRY/both:1\n",
+        "linux/amd64,linux/arm64,linux/s390x",
+        &[
+            "both:1 is not available for linux/s390x",
+            "linux/amd64, linux/arm64",
+        ],
+    );
+    check(
+        "FROM REGISTRY/both:1\nARG TARGETARCH\nCOPY for-$TARGETARCH /\n",
+        BOTH,
+        &["`for-arm64` was not found", "linux/arm64", "Dockerfile:3:6"],
+    );
+}
+
+#[test]
 fn an_index_that_stays_in_the_store_is_pushed_later() {
     let Some(site) = site(Caller::Ourselves) else {
         return;

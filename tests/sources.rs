@@ -184,3 +184,45 @@ fn a_flag_for_repositories_says_when_there_is_none() {
         "{said}"
     );
 }
+
+/// Tools that copy an index into a layout list it there in an index of its own, without saying of
+/// which platforms it is.
+/// Rows: F7
+#[test]
+fn an_index_that_lists_an_index_is_looked_into() {
+    let kitchen = Kitchen::new();
+    kitchen.write("base/Dockerfile", "FROM scratch\nCOPY f /f\n");
+    kitchen.write("base/f", "base");
+    kitchen.write("Dockerfile", "FROM scratch\nCOPY --from=other f /\n");
+    let platforms = ["--platform", "linux/amd64,linux/arm64"];
+    let layout = ["build", "-o", "type=oci,dest=layout,tar=false", "base"];
+    let said = kitchen.environment.run(&[&layout[..], &platforms].concat());
+    assert!(said.starts_with("exit 0\n"), "{said}");
+    let index = kitchen.work("layout/index.json");
+    let arguments = ["--build-context", "other=oci-layout://layout", "."];
+    for expected in [
+        "644 f base\n",
+        "644 f base\n",
+        "is an index of indices of indices",
+    ] {
+        let said = kitchen.build(&arguments);
+        assert!(said.contains(expected), "{said}");
+        // One more around it.
+        let bytes = fs::read(&index).unwrap();
+        let digest = oci::Digest::of(&bytes);
+        fs::write(
+            kitchen.work("layout/blobs/sha256").join(digest.hex()),
+            &bytes,
+        )
+        .unwrap();
+        let outer = serde_json::json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "digest": digest.to_string(),
+                "size": bytes.len(),
+            }],
+        });
+        fs::write(&index, outer.to_string()).unwrap();
+    }
+}

@@ -44,3 +44,8 @@ fn ignore_files() {
 fn mounts() {
     corpus("mount", properties::mount::holds);
 }
+
+#[test]
+fn remotes() {
+    corpus("remote", properties::remote::holds);
+}

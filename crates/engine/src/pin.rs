@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use graph::{BaseImage, BaseLayer, ImageName, LayoutImage};
-use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Platform, Raw};
+use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Index, Platform, Raw};
 use registry::Client;
 use store::Store;
 
@@ -148,15 +148,15 @@ impl Pins {
                             reference: reference.clone(),
                         });
                     }
-                    let entry =
-                        index
-                            .value()
-                            .select(platform)
-                            .ok_or_else(|| PinError::Platform {
-                                reference: reference.clone(),
-                                platform: platform.clone(),
-                                offered: offered(&index.value().platforms()),
-                            })?;
+                    let entry = index
+                        .value()
+                        .select(platform)
+                        .or_else(|| only_index(index.value()))
+                        .ok_or_else(|| PinError::Platform {
+                            reference: reference.clone(),
+                            platform: platform.clone(),
+                            offered: offered(&index.value().platforms()),
+                        })?;
                     document = self.document(reference, entry.digest.clone()).await?;
                 }
             }
@@ -266,6 +266,15 @@ impl Pins {
             source,
         })?;
         Ok(config.value().clone())
+    }
+}
+
+/// An index that lists nothing but another one, and says nothing of platforms: which ones there are
+/// is said in that. Tools that copy a whole index into a layout make such.
+fn only_index(index: &Index) -> Option<&Descriptor> {
+    match index.manifests.as_slice() {
+        [only] if only.media_type.is_index() && only.platform.is_none() => Some(only),
+        _ => None,
     }
 }
 

@@ -3,4 +3,5 @@
 pub(crate) mod expansion;
 pub(crate) mod ignore;
 pub(crate) mod mount;
+pub(crate) mod remote;
 pub(crate) mod text;
