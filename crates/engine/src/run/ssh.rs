@@ -2,7 +2,7 @@
 //! ours, through which it can list keys and have things signed, and nothing else. So it cannot
 //! remove or add keys or lock the agent, and the agent, which asks who its callers are, sees us.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
@@ -254,7 +254,8 @@ pub(crate) struct Forward {
 struct Shared {
     agent: PathBuf,
     ended: AtomicBool,
-    connections: Mutex<Vec<UnixStream>>,
+    /// Both ends of those that last, by number.
+    connections: Mutex<HashMap<u64, [UnixStream; 2]>>,
 }
 
 impl Forward {
@@ -298,10 +299,7 @@ impl Drop for Forward {
         // Wakes the listener, which then sees that it is over.
         let woken = connect(&self.path).is_ok();
         let connections = self.shared.connections.lock();
-        for connection in connections
-            .iter()
-            .flat_map(|connections| connections.iter())
-        {
+        for connection in connections.iter().flat_map(|all| all.values().flatten()) {
             let _ = connection.shutdown(std::net::Shutdown::Both);
         }
         drop(connections);
@@ -312,15 +310,18 @@ impl Drop for Forward {
 }
 
 fn listen(listener: &UnixListener, shared: &Arc<Shared>) {
-    for connection in listener.incoming() {
+    for (number, connection) in (0..).zip(listener.incoming()) {
         if shared.ended.load(Ordering::SeqCst) {
             return;
         }
+        // Closed at once where it cannot be passed on: ssh says that the agent does not answer.
         let Ok(connection) = connection else {
             continue;
         };
         let Ok(agent) = connect(&shared.agent) else {
-            // Closed at once: ssh says that the agent does not answer.
+            continue;
+        };
+        let (Ok(one), Ok(other)) = (connection.try_clone(), agent.try_clone()) else {
             continue;
         };
         {
@@ -331,16 +332,29 @@ fn listen(listener: &UnixListener, shared: &Arc<Shared>) {
             if connections.len() >= CONNECTIONS_MAX {
                 continue;
             }
-            for end in [&connection, &agent] {
-                connections.extend(end.try_clone());
-            }
+            connections.insert(number, [one, other]);
         }
-        let _ = std::thread::Builder::new()
+        let theirs = Arc::clone(shared);
+        let started = std::thread::Builder::new()
             .name("ssh-forward".to_owned())
             .spawn(move || {
                 // Either end may go away at any time.
                 let _ = forward(connection, agent);
+                theirs.forget(number);
             });
+        if started.is_err() {
+            shared.forget(number);
+        }
+    }
+}
+
+impl Shared {
+    /// Closes what is still held of a connection.
+    fn forget(&self, number: u64) {
+        let connections = self.connections.lock();
+        connections
+            .expect("no panics under this lock")
+            .remove(&number);
     }
 }
 
@@ -439,5 +453,40 @@ mod tests {
         }
         drop(forward);
         served.join().expect("the agent ends with its caller");
+    }
+
+    /// A build that fetches many repositories connects many times, though not at once.
+    #[test]
+    fn connections_that_have_ended_do_not_count() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let agent = directory.path().join("agent");
+        let listener = UnixListener::bind(&agent).expect("a socket");
+        let times = 2 * CONNECTIONS_MAX;
+        // Ends each connection when its caller does, which it has to learn.
+        let served = std::thread::spawn(move || {
+            for _ in 0..times {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let mut message = Vec::new();
+                while receive(&mut stream, &mut message).unwrap_or(false) {
+                    stream.write_all(&[0, 0, 0, 1, 12]).expect("it listens");
+                }
+            }
+        });
+        let owner = MountOwner {
+            mode: 0o600,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let forward = Forward::to(agent, directory.path(), owner).expect("a socket");
+        for time in 0..times {
+            let mut command = connect(forward.path()).expect("it listens");
+            let sent = command.write_all(&[0, 0, 0, 1, 11]);
+            sent.unwrap_or_else(|error| panic!("connection {time}: {error}"));
+            let mut answer = [0; 5];
+            let answered = command.read_exact(&mut answer);
+            answered.unwrap_or_else(|error| panic!("connection {time}: {error}"));
+        }
+        served.join().expect("it was told of every end");
+        drop(forward);
     }
 }
