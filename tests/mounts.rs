@@ -395,3 +395,28 @@ fn a_real_ssh_client_uses_the_agent_and_cannot_change_it() {
         site.nothing_is_left();
     });
 }
+
+/// Rows: R8, R9, R10
+#[test]
+fn an_owner_who_does_not_exist_inside_is_refused_with_the_mount() {
+    for_each_caller(|site| {
+        give(site, "secret", "a secret");
+        for mount in [
+            "type=cache,target=/c,uid=4000000000",
+            "type=cache,target=/c,gid=4000000000",
+            "type=secret,id=s,gid=4000000000",
+        ] {
+            let dockerfile = format!("FROM REGISTRY/base:1\nRUN --mount={mount} true\n");
+            let context = site.context("context", &dockerfile);
+            let more = ["--secret", "id=s,src=secret"];
+            let output = site.build("store", "owner", &context, &more).output();
+            let told = site.describe(&output.expect("kiln starts"));
+            assert!(
+                told.contains("is not among the users and groups that there are inside")
+                    && told.contains("Dockerfile:2:13"),
+                "{mount}: {told}"
+            );
+        }
+        site.nothing_is_left();
+    });
+}

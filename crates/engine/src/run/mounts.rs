@@ -59,6 +59,8 @@ pub(crate) enum MountError {
     Disk(#[from] store::DiskError),
     #[error("there is no build context to mount files of")]
     NoContext,
+    #[error("the owner {uid}:{gid} is not among the users and groups that there are inside")]
+    Owner { uid: u32, gid: u32 },
     #[error("could not prepare {path}")]
     Prepare { path: PathBuf, source: io::Error },
 }
@@ -139,6 +141,9 @@ pub(crate) fn prepare(
     let mut mounts = Mounts::default();
     if step.mounts.is_empty() {
         return Ok(mounts);
+    }
+    for RunMount { kind, span } in &step.mounts {
+        owner_exists(kind, supplies.ids).map_err(|error| (*span, error))?;
     }
     let first = step.mounts[0].span;
     let mut places = Places::new(supplies.scratch).map_err(|error| (first, error.into()))?;
@@ -371,6 +376,23 @@ fn take_caches(
             (span, error)
         },
     )
+}
+
+/// Root could make a file of its own anybody's, and the command would see that of nobody. Where ids
+/// are those of the caller's, the kernel says it.
+fn owner_exists(kind: &RunMountKind, ids: IdMapping) -> Result<(), MountError> {
+    let MountOwner { uid, gid, .. } = match kind {
+        RunMountKind::Cache { owner, .. }
+        | RunMountKind::Secret { owner, .. }
+        | RunMountKind::Ssh { owner, .. } => *owner,
+        RunMountKind::Bind { .. } | RunMountKind::Tmpfs { .. } => return Ok(()),
+    };
+    match ids {
+        IdMapping::Reserved { count, .. } if uid.max(gid) >= count => {
+            Err(MountError::Owner { uid, gid })
+        }
+        IdMapping::Reserved { .. } | IdMapping::Inherited => Ok(()),
+    }
 }
 
 fn stricter(one: Sharing, other: Sharing) -> Sharing {
