@@ -68,6 +68,30 @@ fn a_server_that_lies_makes_no_wrong_layer() {
     assert_eq!(kitchen.build(&["."]), "600 f one\n");
 }
 
+/// An answer that is no failure and yet not the file.
+/// Rows: C24
+#[test]
+fn a_part_is_not_the_file() {
+    let kitchen = Kitchen::new();
+    kitchen.write("Dockerfile", "FROM scratch\nADD http://WEB/f /\n");
+    for (status, expected) in [
+        (202, "202 Accepted"),
+        (204, "204 No Content"),
+        (206, "206 Partial Content"),
+    ] {
+        kitchen.web.put(
+            "/f",
+            Page {
+                body: b"half".to_vec(),
+                fault: PageFault::Status(status),
+                ..Page::default()
+            },
+        );
+        let said = kitchen.build(&["."]);
+        assert!(said.contains(&format!("answered {expected}")), "{said}");
+    }
+}
+
 /// Links to devices and pipes that nobody writes to, where a build reads files by itself.
 /// Rows: D1
 #[test]

@@ -247,12 +247,12 @@ impl HttpClient {
             last_modified: header(&headers, LAST_MODIFIED.as_str()),
         };
         if let Some(known) = request.known {
-            let same = status.is_success() && is_same_version(known, &validators);
+            let same = is_whole(status) && is_same_version(known, &validators);
             if status == StatusCode::NOT_MODIFIED || same {
                 return Ok(Fetched::Unchanged);
             }
         }
-        if !status.is_success() {
+        if !is_whole(status) {
             return Err(HttpError::Status { host, status });
         }
         let kept = |source| HttpError::Sink {
@@ -397,6 +397,15 @@ impl<'t> Body<'t> {
         }
         Ok(Some(chunk))
     }
+}
+
+/// Whether an answer has the file in it: one of the others that are no failure, such as 206, has a
+/// part that nobody asked for, or nothing yet (RFC 9110, section 15.3).
+fn is_whole(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION
+    )
 }
 
 /// For servers that ignore conditions: the same strong tag is the same file.

@@ -164,6 +164,10 @@ pub(super) fn scp(word: &str) -> Result<Option<GitAddress>, RemoteError> {
         return Ok(None);
     }
     check_characters(word)?;
+    // To git this is a scheme with an odd name, and no host.
+    if rest.starts_with("//") {
+        return Err(RemoteError::Scheme(format!("{user}@{host}")));
+    }
     refuse_option("user", user)?;
     check_host(host)?;
     let (rest, fragment) = match rest.split_once('#') {

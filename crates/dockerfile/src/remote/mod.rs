@@ -61,6 +61,10 @@ pub enum RemoteError {
     /// A blank or a control character.
     #[error("the address has a blank or a control character in it")]
     Character,
+    /// A backslash before the path: to some who read addresses the host ends there, to others it
+    /// is part of a name or a password (CVE-2021-27515 is of that kind).
+    #[error("the address has a backslash before its path, where nobody agrees on what it means")]
+    Backslash,
     /// A scheme that nobody here speaks.
     #[error("`{0}` is not a scheme that files can be fetched with: http, https, git and ssh are")]
     Scheme(String),
@@ -234,6 +238,9 @@ fn url_parts(word: &str) -> Result<UrlParts<'_>, RemoteError> {
         None => (rest, None),
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if authority.contains('\\') {
+        return Err(RemoteError::Backslash);
+    }
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, authority),

@@ -220,6 +220,16 @@ fn smuggled() {
             "error: the address has a blank or a control character in it",
         ),
         (
+            r"http://h:80\@evil/x",
+            "error: the address has a backslash before its path, where nobody agrees on what it \
+             means",
+        ),
+        (
+            "git@host://path.git",
+            "error: `git@host` is not a scheme that files can be fetched with: http, https, git \
+             and ssh are",
+        ),
+        (
             "https://h/a.git#a%0ab",
             "error: the address has a blank or a control character in it",
         ),
