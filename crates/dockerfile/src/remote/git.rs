@@ -164,10 +164,6 @@ pub(super) fn scp(word: &str) -> Result<Option<GitAddress>, RemoteError> {
         return Ok(None);
     }
     check_characters(word)?;
-    // To git this is a scheme with an odd name, and no host.
-    if rest.starts_with("//") {
-        return Err(RemoteError::Scheme(format!("{user}@{host}")));
-    }
     refuse_option("user", user)?;
     check_host(host)?;
     let (rest, fragment) = match rest.split_once('#') {
@@ -183,6 +179,10 @@ pub(super) fn scp(word: &str) -> Result<Option<GitAddress>, RemoteError> {
     }
     refuse_option("path", path.trim_start_matches('/'))?;
     let repository = format!("{user}@{host}:{path}");
+    // To git all before it is a scheme, and this would be no host.
+    if let Some((scheme, _)) = repository.split_once("://") {
+        return Err(RemoteError::Scheme(scheme.to_owned()));
+    }
     GitAddress::select(repository, GitTransport::Ssh, query, fragment).map(Some)
 }
 
