@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::site::{Caller, Site};
 
@@ -80,18 +81,16 @@ const ATTACK: &str = "\
 
 /// Owners that the files of a context have, as far as the caller may choose them, and whether it
 /// is on a file system in memory.
-fn contexts(site: &Site) -> Vec<(&'static str, PathBuf)> {
+fn contexts(site: &Site, memory: Option<&TempDir>) -> Vec<(&'static str, PathBuf)> {
     let mut places = vec![("ours", site.path("ours"))];
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
         places.push(("another user's", site.path("other")));
         places.push(("mixed", site.path("mixed")));
     }
-    let memory = Path::new("/dev/shm").join(format!("kiln-mounted-{}", site.mark()));
-    if fs::create_dir(&memory).is_ok() {
-        places.push(("in memory", memory));
-    } else {
-        eprintln!("skipped: /dev/shm cannot be written to");
+    match memory {
+        Some(memory) => places.push(("in memory", memory.path().join("context"))),
+        None => eprintln!("skipped: /dev/shm cannot be written to"),
     }
     places
 }
@@ -100,7 +99,12 @@ fn contexts(site: &Site) -> Vec<(&'static str, PathBuf)> {
 #[test]
 fn a_mounted_context_is_never_written_to_and_shows_what_copy_shows() {
     for_each_caller(|site| {
-        for (whose, place) in contexts(site) {
+        let memory = tempfile::tempdir_in("/dev/shm").ok();
+        if let Some(memory) = &memory {
+            // The caller is somebody else.
+            fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        for (whose, place) in contexts(site, memory.as_ref()) {
             let dockerfile = format!(
                 "FROM REGISTRY/base:1\n\
                  COPY . /copied/\n\
