@@ -250,3 +250,25 @@ fn an_index_that_lists_an_index_is_looked_into() {
         fs::write(&index, outer.to_string()).unwrap();
     }
 }
+
+/// A name that means an image means that image: with its tag, whose case counts.
+/// Rows: F7
+#[test]
+fn a_named_context_is_for_its_tag_only() {
+    let kitchen = Kitchen::new();
+    kitchen.write("one/f", "one");
+    kitchen.write("two/f", "two");
+    let build = |tag: &str| {
+        let dockerfile = format!("FROM scratch\nCOPY --from=example.org/a:{tag} f /\n");
+        kitchen.write("Dockerfile", &dockerfile);
+        kitchen.build(&[
+            "--build-context",
+            "example.org/a:Tag=one",
+            "--build-context",
+            "example.org/a:tag=two",
+            ".",
+        ])
+    };
+    assert_eq!(build("Tag"), "644 f one\n");
+    assert_eq!(build("tag"), "644 f two\n");
+}

@@ -110,6 +110,19 @@ pub enum NamedContext {
     Image(ImageName),
 }
 
+impl NamedContext {
+    /// A name as it is compared: without regard to case, as those of stages, but for the tag of an
+    /// image, where `a:Tag` and `a:tag` are two.
+    pub fn key(name: &str) -> String {
+        match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => {
+                format!("{}:{tag}", repository.to_ascii_lowercase())
+            }
+            Some(_) | None => name.to_ascii_lowercase(),
+        }
+    }
+}
+
 /// Something that a Dockerfile may only do where the user allowed it (`--allow`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Entitlement {

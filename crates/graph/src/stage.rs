@@ -572,8 +572,8 @@ impl Source {
                 )),
             };
         }
-        let lower = text.to_ascii_lowercase();
-        if let Some(named) = self.named_context(&lower, &self.platform, place) {
+        let key = NamedContext::key(text);
+        if let Some(named) = self.named_context(&key, &self.platform, place) {
             return Ok(named);
         }
         let named = |stage: &usize| {

@@ -38,8 +38,7 @@ impl NamedContexts {
         if name.is_empty() || value.is_empty() {
             return Err(fail("expected NAME=VALUE, and neither of them empty"));
         }
-        // As the names of stages: without regard to case.
-        let name = name.to_ascii_lowercase();
+        let name = NamedContext::key(name);
         if name == "scratch" {
             return Err(fail("`scratch` is nothing, and stays that"));
         }
