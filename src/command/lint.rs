@@ -74,6 +74,7 @@ pub(super) fn run(
 ) -> Result<ExitCode, ProgramError> {
     let mut request = graph::Request::new(Platform::host(), Platform::host());
     request.target = arguments.target.clone();
+    request.runs = false;
     for argument in &arguments.build_args {
         let variable = |name: &str| settings.variable(name);
         request

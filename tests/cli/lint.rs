@@ -115,6 +115,23 @@ fn all_stages_are_checked_unless_one_is_named() {
     );
 }
 
+/// Rows: R9, R10
+#[test]
+fn what_only_a_command_needs_is_not_asked_for() {
+    let environment = with(&[(
+        "Dockerfile",
+        "FROM scratch\n\
+         RUN --mount=type=secret,id=a,required --mount=type=ssh,required=true [\"x\"]\n\
+         RUN --security=insecure [\"x\"]\n",
+    )]);
+    check_in(&environment, &["lint", "--format", "github"], "exit 0\n");
+    check_in(
+        &environment,
+        &["build", "--check", "."],
+        "exit 0\nstdout:\nDockerfile: no findings\n",
+    );
+}
+
 /// Rows: C30, D1
 #[test]
 fn the_ignore_file_beside_the_dockerfile_counts() {

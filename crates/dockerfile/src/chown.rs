@@ -68,6 +68,10 @@ impl Owner {
 }
 
 fn identity(word: &str) -> Result<Identity, OwnerError> {
+    // Nobody needs to be asked who that is, not even an image without accounts.
+    if word == "root" {
+        return Ok(Identity::Id(0));
+    }
     if !word.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(Identity::Name(word.to_owned()));
     }
@@ -95,6 +99,8 @@ mod tests {
         };
         check("55", "Id(55) None");
         check("app:staff", "Name(\"app\") Some(Name(\"staff\"))");
+        check("root", "Id(0) None");
+        check("app:root", "Name(\"app\") Some(Id(0))");
         check("0:app", "Id(0) Some(Name(\"app\"))");
         check("", "`` names no user: expected user or user:group");
         check(":0", "`:0` names no user: expected user or user:group");

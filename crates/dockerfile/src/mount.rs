@@ -3,8 +3,11 @@
 //! Which fields there can be depends on the type, and every value but that of `from` may contain
 //! variables (V1, F8). What a field is by default is decided by whoever knows the stage.
 
+mod field;
+
 use crate::suggest::nearest;
 use crate::{Diagnostic, Span, Spanned, size};
+use field::{KEYS, KINDS, Key, Kind, key_of};
 
 /// The most fields in one value. There are sixteen that could make sense.
 const FIELDS_MAX: usize = 64;
@@ -30,7 +33,7 @@ pub enum Mount {
 /// Files of the context, of a stage or of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindMount {
-    /// Where.
+    /// Where; empty when it is not said: at the working directory.
     pub target: Spanned<String>,
     /// Which files.
     pub source: Option<Spanned<String>>,
@@ -43,7 +46,7 @@ pub struct BindMount {
 /// A directory that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheMount {
-    /// Where.
+    /// Where; empty when it is not said: at the working directory.
     pub target: Spanned<String>,
     /// Its name; the target when absent.
     pub id: Option<Spanned<String>>,
@@ -73,7 +76,7 @@ pub enum CacheSharing {
 /// An empty directory in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TmpfsMount {
-    /// Where.
+    /// Where; empty when it is not said: at the working directory.
     pub target: Spanned<String>,
     /// What it holds at most, in bytes.
     pub bytes_max: Option<u64>,
@@ -118,107 +121,6 @@ pub struct MountFileOwner {
     pub gid: Option<u32>,
 }
 
-/// A field that there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Env,
-    From,
-    Gid,
-    Id,
-    Mode,
-    ReadOnly,
-    ReadWrite,
-    Required,
-    Sharing,
-    Size,
-    Source,
-    Target,
-    Type,
-    Uid,
-}
-
-/// Every name of every field.
-const KEYS: [(&str, Key); 19] = [
-    ("type", Key::Type),
-    ("target", Key::Target),
-    ("dst", Key::Target),
-    ("destination", Key::Target),
-    ("source", Key::Source),
-    ("src", Key::Source),
-    ("from", Key::From),
-    ("ro", Key::ReadOnly),
-    ("readonly", Key::ReadOnly),
-    ("rw", Key::ReadWrite),
-    ("readwrite", Key::ReadWrite),
-    ("id", Key::Id),
-    ("sharing", Key::Sharing),
-    ("mode", Key::Mode),
-    ("uid", Key::Uid),
-    ("gid", Key::Gid),
-    ("size", Key::Size),
-    ("required", Key::Required),
-    ("env", Key::Env),
-];
-
-/// The types, and the fields that each has beside its type. Whether something can be written is
-/// not the Dockerfile's choice for secrets, sockets and memory, but saying what is so is no
-/// mistake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Bind,
-    Cache,
-    Tmpfs,
-    Secret,
-    Ssh,
-}
-
-const KINDS: [Kind; 5] = [
-    Kind::Bind,
-    Kind::Cache,
-    Kind::Tmpfs,
-    Kind::Secret,
-    Kind::Ssh,
-];
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bind => "bind",
-            Self::Cache => "cache",
-            Self::Tmpfs => "tmpfs",
-            Self::Secret => "secret",
-            Self::Ssh => "ssh",
-        }
-    }
-
-    /// The fields, under their usual names.
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            Self::Bind => &["target", "source", "from", "ro", "rw"],
-            Self::Cache => &[
-                "target", "id", "sharing", "source", "from", "mode", "uid", "gid", "ro", "rw",
-            ],
-            Self::Tmpfs => &["target", "size", "rw"],
-            Self::Secret => &[
-                "id", "source", "target", "env", "required", "mode", "uid", "gid", "ro",
-            ],
-            Self::Ssh => &["id", "target", "required", "mode", "uid", "gid", "ro", "rw"],
-        }
-    }
-
-    fn has(self, key: Key) -> bool {
-        let mut keys = self.keys().iter();
-        key == Key::Type || keys.any(|name| key_of(name) == Some(key))
-    }
-}
-
-fn key_of(name: &str) -> Option<Key> {
-    let known = KEYS
-        .iter()
-        .find(|(known, _)| known.eq_ignore_ascii_case(name));
-    known.map(|(_, key)| *key)
-}
-
 /// `name`, or `name=value`.
 #[derive(Debug)]
 struct Field {
@@ -230,19 +132,23 @@ struct Field {
 /// What expands the variables of a value. Its error is a finding at the value.
 pub type Expand<'e> = dyn FnMut(&Spanned<String>) -> Result<String, Diagnostic> + 'e;
 
-/// Reads a mount. All that is wrong with it is said.
-pub fn parse(text: &Spanned<String>, expand: &mut Expand<'_>) -> Result<Mount, Vec<Diagnostic>> {
+/// Reads a mount, and says of which fields it makes nothing. All that is wrong with it is said.
+pub fn parse(
+    text: &Spanned<String>,
+    expand: &mut Expand<'_>,
+) -> Result<(Mount, Vec<Diagnostic>), Vec<Diagnostic>> {
     let fields = split(text).map_err(|finding| vec![finding])?;
     let mut reader = Reader {
         whole: text.span,
         kind: Kind::Bind,
         given: Vec::new(),
         findings: Vec::new(),
+        warnings: Vec::new(),
     };
     reader.take(fields, expand);
     let mount = reader.mount();
     match mount {
-        Some(mount) if reader.findings.is_empty() => Ok(mount),
+        Some(mount) if reader.findings.is_empty() => Ok((mount, reader.warnings)),
         Some(_) | None => Err(reader.findings),
     }
 }
@@ -357,6 +263,7 @@ struct Reader {
     kind: Kind,
     given: Vec<Given>,
     findings: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Reader {
@@ -421,11 +328,17 @@ impl Reader {
         self.find_kind();
         for index in 0..self.given.len() {
             let given = &self.given[index];
-            if !self.kind.has(given.key) {
-                let kind = self.kind.name();
-                let message = format!("a mount of type {kind} has no field `{}`", given.name);
+            if self.kind.has(given.key) {
+                continue;
+            }
+            let kind = self.kind.name();
+            let message = format!("a mount of type {kind} has no field `{}`", given.name);
+            let span = given.span;
+            if self.kind.may_have(given.key) {
+                let finding = Diagnostic::warning(span, message, "has no effect");
+                self.warnings.push(finding.with_help("remove it"));
+            } else {
                 let help = format!("{kind} has {}", self.kind.keys().join(", "));
-                let span = given.span;
                 let _: Option<()> = self.error(span, message, "not for this type", Some(help));
             }
         }
@@ -558,12 +471,10 @@ impl Reader {
         }
     }
 
+    /// Where the mount is to be: without a target, at the working directory.
     fn target(&mut self) -> Option<Spanned<String>> {
         if self.given(Key::Target).is_none() {
-            let kind = self.kind.name();
-            let message = format!("a mount of type {kind} needs a target");
-            let help = "write target=/where/it/is/to/be".to_owned();
-            return self.error(self.whole, message, "no target", Some(help));
+            return Some(Spanned::new(String::new(), self.whole));
         }
         self.text(Key::Target)
     }

@@ -43,6 +43,9 @@ pub struct Request {
     pub ulimits: Vec<Ulimit>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<String>,
+    /// Whether commands will run. Where the file is only looked at, what a command needs, such as
+    /// a required secret or an entitlement, need not be given.
+    pub runs: bool,
 }
 
 impl Request {
@@ -66,6 +69,7 @@ impl Request {
             shm_bytes: None,
             ulimits: Vec::new(),
             cgroup_parent: None,
+            runs: true,
         }
     }
 }

@@ -223,8 +223,9 @@ pub(super) fn run(
     presentation: Presentation,
 ) -> Result<ExitCode, ProgramError> {
     let call = Call::read(&arguments.calls, arguments.check)?;
-    let (request, outputs) = arguments.request(settings)?;
+    let (mut request, outputs) = arguments.request(settings)?;
     if let Some(call) = call {
+        request.graph.runs = false;
         return call::run(call, source::read_stdin(request)?, settings, presentation);
     }
     if request.sandbox != SandboxChoice::Root {

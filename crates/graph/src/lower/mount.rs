@@ -68,22 +68,23 @@ impl Lowerer<'_> {
         for (span, names) in unset {
             self.warn_of_unset(state, line, span, &names);
         }
-        match read {
-            Ok(Mount::Bind(bind)) => self.bind(state, line, bind, from),
-            Ok(Mount::Cache(cache)) => self.cache(state, line, cache, from),
-            Ok(Mount::Tmpfs(tmpfs)) => {
+        let (mount, findings) = match read {
+            Ok((mount, warnings)) => (Some(mount), warnings),
+            Err(findings) => (None, findings),
+        };
+        let findings = findings.into_iter();
+        self.findings
+            .extend(findings.map(|finding| line.planned.put(finding)));
+        match mount? {
+            Mount::Bind(bind) => self.bind(state, line, bind, from),
+            Mount::Cache(cache) => self.cache(state, line, cache, from),
+            Mount::Tmpfs(tmpfs) => {
                 let TmpfsMount { target, bytes_max } = tmpfs;
                 let target = self.mount_target(state, line, &target)?;
                 Some(RunMountKind::Tmpfs { target, bytes_max })
             }
-            Ok(Mount::Secret(secret)) => self.secret(state, line, secret, word.span),
-            Ok(Mount::Ssh(ssh)) => self.ssh(state, line, ssh, word.span),
-            Err(findings) => {
-                let findings = findings.into_iter();
-                self.findings
-                    .extend(findings.map(|finding| line.planned.put(finding)));
-                None
-            }
+            Mount::Secret(secret) => self.secret(state, line, secret, word.span),
+            Mount::Ssh(ssh) => self.ssh(state, line, ssh, word.span),
         }
     }
 
@@ -183,7 +184,7 @@ impl Lowerer<'_> {
             (None, Some(_)) => None,
             (None, None) => Some(self.secret_target(line, &id)?),
         };
-        if required && !self.request.secrets.contains(&id.value) {
+        if required && self.request.runs && !self.request.secrets.contains(&id.value) {
             let id = &id.value;
             let message = format!("the secret `{id}` is required here and was not given");
             let help =
@@ -235,7 +236,7 @@ impl Lowerer<'_> {
             Some(target) => Some(self.mount_target(state, line, target)?),
             None => None,
         };
-        if required && !self.request.ssh.contains(&id) {
+        if required && self.request.runs && !self.request.ssh.contains(&id) {
             let message = format!("the SSH agent `{id}` is required here and was not given");
             let help = if id == SSH_ID_DEFAULT {
                 "give it with --ssh default, or --ssh default=PATH of a socket or a key".to_owned()
@@ -281,6 +282,13 @@ impl Lowerer<'_> {
         let path = paths::absolute(&state.working_directory(), &target.value);
         if path == "/" {
             let message = "nothing can be mounted on the root";
+            if target.value.is_empty() {
+                let message = format!("{message}, which is the working directory here");
+                let finding = Diagnostic::error(target.span, message, "no target")
+                    .with_help("write target=/where/it/is/to/be");
+                self.findings.push(line.planned.put(finding));
+                return None;
+            }
             return self.error(line, target.span, message, "the root");
         }
         Some(path)

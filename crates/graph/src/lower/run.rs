@@ -115,10 +115,11 @@ impl Lowerer<'_> {
         let finding = match flag.value.as_str() {
             "sandbox" => return Some(RunSecurity::Sandbox),
             "insecure"
-                if self
-                    .request
-                    .allowed
-                    .contains(&Entitlement::SecurityInsecure) =>
+                if !self.request.runs
+                    || self
+                        .request
+                        .allowed
+                        .contains(&Entitlement::SecurityInsecure) =>
             {
                 return Some(RunSecurity::Insecure);
             }
