@@ -34,7 +34,10 @@ pub(crate) fn holds(input: &[u8]) {
                 assert!(!finding.message.is_empty());
             }
         }
-        Ok(mount) => {
+        Ok((mount, warnings)) => {
+            for warning in warnings {
+                inside(warning.span);
+            }
             let fields = fields(&mount, &inside);
             let said = fields.iter().find(|(name, _)| *name == "from");
             assert_eq!(
@@ -48,7 +51,9 @@ pub(crate) fn holds(input: &[u8]) {
                 let text = Spanned::new(again.clone(), Span::new(0, again.len()));
                 let mut plain = |word: &Spanned<String>| Ok(word.value.clone());
                 let read = mount::parse(&text, &mut plain);
-                let read = read.unwrap_or_else(|findings| panic!("{again}: {findings:?}"));
+                let (read, warnings) =
+                    read.unwrap_or_else(|findings| panic!("{again}: {findings:?}"));
+                assert_eq!(warnings, [], "{again}");
                 assert_eq!(self::fields(&read, &|_| ()), fields, "{again}");
             }
         }
@@ -71,6 +76,11 @@ fn written(fields: &[(&'static str, String)], quote: bool) -> Option<String> {
     Some(words.join(","))
 }
 
+/// A target, unless none was said, which is an empty one.
+fn said(target: &Spanned<String>) -> Option<&Spanned<String>> {
+    (!target.value.is_empty()).then_some(target)
+}
+
 /// Every field that a mount was given, or that says the same.
 fn fields(mount: &Mount, inside: &dyn Fn(Span)) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
@@ -84,14 +94,14 @@ fn fields(mount: &Mount, inside: &dyn Fn(Span)) -> Vec<(&'static str, String)> {
     let (mut owner, mut switches) = (MountFileOwner::default(), Vec::new());
     match mount {
         Mount::Bind(bind) => {
-            add("target", Some(&bind.target));
+            add("target", said(&bind.target));
             add("source", bind.source.as_ref());
             add("from", bind.from.as_ref());
             switches.push(("type", "bind".to_owned()));
             switches.push(("rw", bind.writable.to_string()));
         }
         Mount::Cache(cache) => {
-            add("target", Some(&cache.target));
+            add("target", said(&cache.target));
             add("id", cache.id.as_ref());
             add("source", cache.source.as_ref());
             add("from", cache.from.as_ref());
@@ -106,7 +116,7 @@ fn fields(mount: &Mount, inside: &dyn Fn(Span)) -> Vec<(&'static str, String)> {
             switches.push(("ro", cache.read_only.to_string()));
         }
         Mount::Tmpfs(tmpfs) => {
-            add("target", Some(&tmpfs.target));
+            add("target", said(&tmpfs.target));
             switches.push(("type", "tmpfs".to_owned()));
             if let Some(bytes) = tmpfs.bytes_max {
                 switches.push(("size", bytes.to_string()));
