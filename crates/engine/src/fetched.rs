@@ -54,7 +54,7 @@ impl Workshop {
         // and under that key nothing else may be found later.
         let keyed = self.remotes.file(wanted(url)).await;
         if keyed.map_err(|error| failed(error, url.span))?.digest != file.digest {
-            let shown = dockerfile::remote::without_password(&url.url);
+            let shown = dockerfile::remote::without_credentials(&url.url);
             return Err(failed(RemoteError::Changed { shown }, url.span));
         }
         // Without a date it is as old as can be, as in BuildKit.

@@ -449,7 +449,7 @@ impl Describe for CopyStep {
                     );
                     if *keep_git_dir {
                         // It remembers where it is from.
-                        let repository = dockerfile::remote::without_password(repository);
+                        let repository = dockerfile::remote::without_credentials(repository);
                         parts.text(format!("source.{index}.repository"), &repository);
                     }
                 }

@@ -3,7 +3,7 @@
 use super::query::{Query, parse_query};
 use super::{
     RemoteError, UrlParts, check_characters, check_host, percent_decoded, refuse_option,
-    without_password,
+    without_credentials,
 };
 
 /// A commit of a repository, or a directory of one.
@@ -44,9 +44,9 @@ pub enum GitTransport {
 const COMMIT_DIGITS: [usize; 2] = [40, 64];
 
 impl GitAddress {
-    /// The address for messages: without a password, with what it selects.
+    /// The address for messages: without credentials, with what it selects.
     pub fn shown(&self) -> String {
-        let mut shown = without_password(&self.repository);
+        let mut shown = without_credentials(&self.repository);
         if self.reference.is_some() || !self.subdirectory.is_empty() {
             shown.push('#');
             shown.push_str(self.reference.as_deref().unwrap_or(""));

@@ -188,24 +188,29 @@ impl HttpAddress {
         })
     }
 
-    /// The address for messages: without a password.
+    /// The address for messages: without credentials.
     pub fn shown(&self) -> String {
-        without_password(&self.url)
+        without_credentials(&self.url)
     }
 }
 
-/// An address without the password in it, if it has one.
-pub fn without_password(address: &str) -> String {
+/// An address without what is secret in it: its password, and over http the user as well, whose
+/// name may be a token.
+pub fn without_credentials(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else {
         return address.to_owned();
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((user, _)) => format!("{scheme}://{user}:xxxxx@{host}{path}"),
-            None => address.to_owned(),
-        },
+    let Some((user, host)) = authority.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    let is_http = ["http", "https"]
+        .iter()
+        .any(|http| scheme.eq_ignore_ascii_case(http));
+    match user.split_once(':') {
+        _ if is_http => format!("{scheme}://xxxxx@{host}{path}"),
+        Some((user, _)) => format!("{scheme}://{user}:xxxxx@{host}{path}"),
         None => address.to_owned(),
     }
 }

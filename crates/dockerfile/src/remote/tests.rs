@@ -296,10 +296,13 @@ fn words_of_the_user() {
 }
 
 #[test]
-fn passwords_are_not_shown() {
-    let check = |address: &str, expected: &str| assert_eq!(without_password(address), expected);
-    check("https://u:p@h/a", "https://u:xxxxx@h/a");
-    check("https://u@h/a@b:c", "https://u@h/a@b:c");
+fn credentials_are_not_shown() {
+    let check = |address: &str, expected: &str| assert_eq!(without_credentials(address), expected);
+    check("https://u:p@h/a", "https://xxxxx@h/a");
+    check("HTTPS://token:x-oauth-basic@h/a", "HTTPS://xxxxx@h/a");
+    check("https://token@h/a@b:c", "https://xxxxx@h/a@b:c");
+    check("ssh://git@h/a", "ssh://git@h/a");
+    check("ssh://git:p@h/a", "ssh://git:xxxxx@h/a");
     check("https://h/a?b=c@d:e", "https://h/a?b=c@d:e");
     check("git@h:a", "git@h:a");
 }

@@ -2,7 +2,7 @@
 //! out of a directory, and the same again when the parts are put together.
 
 use dockerfile::remote::{
-    GitAddress, GitTransport, HttpAddress, Remote, Written, without_password,
+    GitAddress, GitTransport, HttpAddress, Remote, Written, without_credentials,
 };
 
 /// Checks everything for any bytes.
@@ -85,6 +85,6 @@ fn repository(word: &str, address: &GitAddress) {
 
 /// What is shown has no more to hide.
 fn hides_passwords(url: &str) {
-    let shown = without_password(url);
-    assert_eq!(without_password(&shown), shown);
+    let shown = without_credentials(url);
+    assert_eq!(without_credentials(&shown), shown);
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dockerfile::remote::{GitAddress, GitTransport, without_password};
+use dockerfile::remote::{GitAddress, GitTransport, without_credentials};
 use fetch::{CheckOut, Commit, Git, GitRepository};
 use graph::GitSource;
 use store::dir::Dir;
@@ -45,7 +45,7 @@ impl Remotes {
         match &source.checksum {
             Some(expected) if !commit.id.starts_with(expected.as_str()) => {
                 Err(RemoteError::Commit {
-                    shown: without_password(&source.repository),
+                    shown: without_credentials(&source.repository),
                     commit: commit.id,
                     expected: expected.clone(),
                 })
@@ -84,7 +84,7 @@ impl Remotes {
     fn repository(&self, source: &GitSource) -> Result<GitRepository, RemoteError> {
         Ok(GitRepository {
             url: source.repository.clone(),
-            shown: without_password(&source.repository),
+            shown: without_credentials(&source.repository),
             // The text is an address of this kind only where the user wrote it.
             local: source.repository.starts_with("file://"),
             authorization: authorization(&self.secrets, &source.repository)?,

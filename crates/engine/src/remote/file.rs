@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dockerfile::remote::without_password;
+use dockerfile::remote::without_credentials;
 use fetch::{FILE_BYTES_MAX, Fetched, HttpRequest, Sink, Validators};
 use oci::{Algorithm, Descriptor, Digest, MediaType};
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl Remotes {
                     return Err(BlobError::Absent(file.digest).into());
                 }
                 Err(CopyError::Disk(source)) => {
-                    let shown = without_password(wanted.url);
+                    let shown = without_credentials(wanted.url);
                     return Err(RemoteError::Open { shown, source });
                 }
             }
@@ -110,7 +110,7 @@ impl Remotes {
         let algorithm = wanted.checksum.map_or(Algorithm::Sha256, Digest::algorithm);
         let mut sink = BlobSink {
             writer: self.store.blobs().writer_for(algorithm)?,
-            what: without_password(wanted.url),
+            what: without_credentials(wanted.url),
             reporter: Arc::clone(&self.reporter),
             progress: None,
         };
@@ -128,7 +128,7 @@ impl Remotes {
         };
         let fetched = self.post.http.fetch(request, &mut sink).await;
         let fetched = fetched.map_err(|source| RemoteError::Http {
-            shown: without_password(wanted.url),
+            shown: without_credentials(wanted.url),
             source,
         })?;
         let (validators, modified, bytes) = match (fetched, known) {
@@ -151,7 +151,7 @@ impl Remotes {
                 let finished = sink.writer.finish_as(&descriptor);
                 finished.map_err(|error| match error {
                     BlobError::Unexpected { found, .. } => RemoteError::Checksum {
-                        shown: without_password(wanted.url),
+                        shown: without_credentials(wanted.url),
                         expected: checksum.clone(),
                         found: found.to_string(),
                     },

@@ -1,6 +1,6 @@
 //! Sources of ADD that are not on this machine (C24, C25), and the flags that only they have.
 
-use dockerfile::remote::{GitAddress, HttpAddress, Remote, Written, without_password};
+use dockerfile::remote::{GitAddress, HttpAddress, Remote, Written, without_credentials};
 use dockerfile::{AddInstruction, Diagnostic, Spanned};
 use oci::Digest;
 
@@ -108,7 +108,7 @@ impl Lowerer<'_> {
                     self.findings.push(line.planned.put(finding));
                     return None;
                 }
-                let shown = without_password(&url);
+                let shown = without_credentials(&url);
                 let source = CopySource::Url(UrlSource {
                     url,
                     file_name,
@@ -118,7 +118,7 @@ impl Lowerer<'_> {
                 Some(Some((source, shown)))
             }
             Some(Remote::Git(address)) => {
-                let shown = without_password(text);
+                let shown = without_credentials(text);
                 let source = self.git_source(line, flags, word, address)?;
                 Some(Some((CopySource::Git(source), shown)))
             }
@@ -185,6 +185,12 @@ impl Lowerer<'_> {
             }
             (flag, query) => flag.or(query).unwrap_or(false),
         };
+        if keep_git_dir && !subdirectory.is_empty() {
+            let message = "`.git` is not below a subdirectory: there is nothing to keep";
+            let place = flag_span(line, "--keep-git-dir");
+            let finding = Diagnostic::warning(place, message, "does nothing");
+            self.findings.push(line.planned.put(finding));
+        }
         Some(GitSource {
             repository,
             reference,
