@@ -132,6 +132,36 @@ fn what_only_a_command_needs_is_not_asked_for() {
     );
 }
 
+/// Rows: V3
+#[test]
+fn what_an_image_or_an_argument_may_set_is_not_missed() {
+    let environment = with(&[(
+        "Dockerfile",
+        "FROM image.example/app AS base\n\
+         USER $APP_UID\n\
+         WORKDIR $APP_HOME\n\
+         EXPOSE $APP_PORT/tcp\n\
+         STOPSIGNAL $APP_SIGNAL\n\
+         ENV COPIED=${APP_NAME:?}\n\
+         FROM base\n\
+         COPY --chown=$APP_UID:$APP_GID a $APP_HOME/\n\
+         RUN --mount=type=cache,target=$APP_CACHE x\n\
+         FROM scratch\n\
+         ARG OWNER\n\
+         USER $OWNER\n",
+    )]);
+    check_in(&environment, &["lint", "--format", "github"], "exit 0\n");
+    let environment = with(&[("Dockerfile", "FROM scratch\nUSER $OWNER\n")]);
+    check_in(
+        &environment,
+        &["lint", "--format", "github"],
+        "exit 2\n\
+         stdout:\n\
+         ::error file=Dockerfile,line=2,endLine=2,col=6,endColumn=12,title=Dockerfile::USER names nobody\n\
+         ::warning file=Dockerfile,line=2,endLine=2,col=6,endColumn=12,title=UndefinedVar::`OWNER` is not set here; set it with ENV or ARG, or write `${OWNER:-}` for nothing\n",
+    );
+}
+
 /// Rows: C30, D1
 #[test]
 fn the_ignore_file_beside_the_dockerfile_counts() {

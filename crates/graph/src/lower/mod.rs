@@ -16,7 +16,7 @@ mod workdir;
 use std::collections::HashMap;
 
 use dockerfile::suggest::nearest;
-use dockerfile::{Diagnostic, InstructionKind, Rule, Span, Spanned, expand};
+use dockerfile::{Diagnostic, ExpandErrorKind, InstructionKind, Rule, Span, Spanned, expand};
 use oci::{ContainerConfig, History, ImageConfig, Platform, RootFs};
 
 use crate::build_arguments::{is_for_the_scanner, needs_no_declaration};
@@ -60,6 +60,7 @@ pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered,
         nothing: None,
         states: Vec::new(),
         declared: stages.source.declared.clone(),
+        guesses: false,
     };
     for stage in &stages.stages {
         let state = lowerer.stage(stage);
@@ -83,6 +84,9 @@ struct Lowerer<'s> {
     states: Vec<State>,
     /// Names that any ARG declares, triggers included.
     declared: Vec<String>,
+    /// Whether the line has a variable that the image, or a build argument, may set where nobody
+    /// has looked or given one.
+    guesses: bool,
 }
 
 /// A stage at one point of its instructions.
@@ -136,8 +140,16 @@ impl<'s> Lowerer<'s> {
         let mut state = self.begin(stage);
         for planned in &stage.instructions {
             let line = Line { stage, planned };
+            let found = self.findings.len();
+            self.guesses = false;
             // What went wrong is among the findings; the rest is still worth reading.
             let _understood: Option<()> = self.instruction(&mut state, line);
+            if self.guesses {
+                // Not with the values that it will have.
+                let of_this_line = self.findings.split_off(found);
+                let style = of_this_line.into_iter().filter(|found| !found.is_error());
+                self.findings.extend(style);
+            }
             if state.history_bytes > HISTORY_BYTES_MAX {
                 let span = planned.instruction.span;
                 let message = format!(
@@ -331,6 +343,8 @@ impl<'s> Lowerer<'s> {
                 Some(expansion.value)
             }
             Err(error) => {
+                let required = matches!(error.kind, ExpandErrorKind::Required { .. });
+                self.guesses |= state.base_is_assumed && required;
                 self.findings
                     .push(line.planned.put(expand_error(word, &error)));
                 None
@@ -340,11 +354,13 @@ impl<'s> Lowerer<'s> {
 
     fn warn_of_unset(&mut self, state: &State, line: Line<'_>, span: Span, names: &[String]) {
         if state.base_is_assumed {
+            self.guesses |= !names.is_empty();
             return;
         }
         for name in names {
             // A declared ARG without a value was meant to be allowed to be empty.
             let declared = state.arguments.iter().any(|(known, _)| known == name);
+            self.guesses |= declared && self.set.images_are_assumed;
             if declared || is_for_the_scanner(name) {
                 continue;
             }
