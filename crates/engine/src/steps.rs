@@ -409,14 +409,7 @@ impl Workshop {
             .iter()
             .map(|selection| selection.matches.len())
             .sum();
-        // Directories and archives share a destination; files would take each other's place.
-        let refuse_files = |found: &[Match]| {
-            let is_directory = |found: &Match| matches!(found.node.kind, NodeKind::Directory);
-            if found.iter().all(is_directory) {
-                return Ok(());
-            }
-            refuse_several(inline + selected, &destination)
-        };
+        refuse_several(inline + selected, &destination)?;
 
         let mut spools = Spools::default();
         let mut sources = Vec::new();
@@ -424,12 +417,10 @@ impl Workshop {
             let matches = &selections[number].matches;
             match (source, stage) {
                 (CopySource::Inline(file), _) => {
-                    refuse_several(inline + selected, &destination)?;
                     placer.inline(&file.name, &file.content, &destination)?;
                     sources.push(OpenSource::Inline);
                 }
                 (CopySource::Files { .. }, Opened::Stage(files, layers)) => {
-                    refuse_files(matches)?;
                     placer.place(number, matches, &destination)?;
                     sources.push(OpenSource::Stage { files, layers });
                 }
@@ -448,7 +439,6 @@ impl Workshop {
                                 .unpack(context, found, &mut spools, &destination, &mut placer)
                                 .map_err(StepError::at(*span))?;
                         if !unpacked {
-                            refuse_files(std::slice::from_ref(found))?;
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }
                     }
@@ -456,7 +446,6 @@ impl Workshop {
                 }
                 // A commit is a tree, and archives in it stay what they are.
                 (CopySource::Git(_), Opened::Fetched(context)) => {
-                    refuse_files(matches)?;
                     placer.place(number, matches, &destination)?;
                     sources.push(OpenSource::Fetched(context));
                 }
@@ -467,7 +456,6 @@ impl Workshop {
                                 .unpack(&context, found, &mut spools, &destination, &mut placer)
                                 .map_err(StepError::at(url.span))?;
                         if !unpacked {
-                            refuse_files(std::slice::from_ref(found))?;
                             placer.place(number, std::slice::from_ref(found), &destination)?;
                         }
                     }

@@ -228,31 +228,6 @@ fn archives_are_unpacked_where_it_is_asked_for() {
     );
 }
 
-/// Rows: C8, C22
-#[test]
-fn archives_and_directories_share_a_destination_and_files_do_not() {
-    let bench = Bench::new();
-    for (archive, name) in [("t.tar", "a"), ("u.tar", "b")] {
-        let tar = testkit::tar::write(&[entry(name, b'0', "A", "")]);
-        fs::write(bench.context.path().join(archive), tar).unwrap();
-    }
-    bench.file("d/x: X").file("e/y: Y");
-    bench.check(
-        "ADD *.tar /n",
-        &["d0755 0:0 0 n", "-0755 7:8 1 n/a", "-0755 7:8 1 n/b"],
-    );
-    let both = ["d0755 0:0 0 n", "-0644 0:0 1 n/x", "-0644 0:0 1 n/y"];
-    bench.check("COPY d e /n", &both);
-    bench.check("COPY [de] /n", &both);
-    for files in ["COPY *.tar /n", "ADD t.tar d/x /n", "COPY d e/y /n"] {
-        bench.check_error(
-            files,
-            "2 files are copied to `/n`: a destination for several must be a directory and end \
-             with `/`",
-        );
-    }
-}
-
 /// Rows: C22
 #[test]
 fn a_destination_of_an_archive_is_a_directory_that_the_archive_does_not_change() {
