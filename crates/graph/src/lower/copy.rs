@@ -126,9 +126,9 @@ impl Lowerer<'_> {
         let ((sources, shown), chown, chmod) = (sources?, chown?, chmod?);
         let (excludes, written) = (excludes?, written?);
         // A mode that depends on what is there needs what is there (C29).
-        let mut link = link && chmod.is_none();
+        let link = link && chmod.is_none();
         if link && let (Some((_, owner)), Some(word)) = (&chown, flags.chown) {
-            link = self.owner_for_link(line, &owner.value, word.span);
+            self.refuse_names_for_link(line, &owner.value, word.span)?;
         }
         let history = history(
             flags,
@@ -185,9 +185,8 @@ impl Lowerer<'_> {
         step
     }
 
-    /// Whether an owner can be given where a linked copy is made: nothing knows names there (C2).
-    /// A copy with one is an ordinary one then, as it is where BuildKit cannot link.
-    fn owner_for_link(&mut self, line: Line<'_>, owner: &Owner, span: Span) -> bool {
+    /// Nothing knows names where a linked copy is made, but for root's (C2).
+    fn refuse_names_for_link(&mut self, line: Line<'_>, owner: &Owner, span: Span) -> Option<()> {
         let Owner { user, group } = owner;
         let name = [Some(user), group.as_ref()]
             .into_iter()
@@ -196,12 +195,12 @@ impl Lowerer<'_> {
                 Identity::Name(name) => Some(name),
                 Identity::Id(_) => None,
             });
-        let Some(name) = name else { return true };
-        let message = format!("--link has no effect: who `{name}` is, only the image says");
-        let finding = Diagnostic::warning(span, message, "a name")
-            .with_help("write its number, or leave --link out");
+        let Some(name) = name else { return Some(()) };
+        let message = format!("`{name}` cannot be looked up: --link copies without the image");
+        let finding = Diagnostic::error(span, message, "a name")
+            .with_help("use its number, or leave --link out");
         self.findings.push(line.planned.put(finding));
-        false
+        None
     }
 
     /// An empty variable means that no owner was asked for.
