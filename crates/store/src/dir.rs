@@ -569,8 +569,8 @@ impl Dir {
 
 impl Dir {
     /// Removes `name` and everything below it: follows no link, enters no mount,
-    /// needs neither recursion nor many descriptors, and an absent name is
-    /// success. Directories that their owner may not write are opened up first.
+    /// needs neither recursion nor many descriptors. An absent name is success,
+    /// and so is what somebody else removes meanwhile. Directories that their owner may not write are opened up first.
     ///
     /// # Errors
     ///
@@ -593,7 +593,10 @@ impl Dir {
             Err(Errno::ISDIR | Errno::PERM) => {}
             Err(other) => return Err(failed(name, other)),
         }
-        let top = enter(&self.0, checked).map_err(|errno| failed(name, errno))?;
+        let top = match enter(&self.0, checked) {
+            Err(Errno::NOENT) => return Ok(()),
+            entered => entered.map_err(|errno| failed(name, errno))?,
+        };
         // Each level: the open directory, its name, and its subdirectories yet
         // to be removed.
         let mut levels: Vec<Level> = vec![Level {
@@ -622,6 +625,7 @@ impl Dir {
                 }
                 let dir = match enter(&level.dir, child.to_bytes()) {
                     Ok(dir) => dir,
+                    Err(Errno::NOENT) => continue,
                     Err(other) => return Err(failed(&path_of(&levels), other)),
                 };
                 if levels.len() >= REMOVE_DEPTH_MAX {
@@ -630,14 +634,17 @@ impl Dir {
                     moved += 1;
                     let from = &levels[levels.len() - 1].dir;
                     let top = &levels[0].dir;
-                    rustix::fs::renameat_with(
+                    let renamed = rustix::fs::renameat_with(
                         from,
                         &*child,
                         top,
                         aside.as_str(),
                         RenameFlags::NOREPLACE,
-                    )
-                    .map_err(|errno| failed(&path_of(&levels), errno))?;
+                    );
+                    match renamed {
+                        Err(Errno::NOENT) => continue,
+                        renamed => renamed.map_err(|errno| failed(&path_of(&levels), errno))?,
+                    }
                     levels[0]
                         .todo
                         .push(CString::new(aside).expect("digits have no zero byte"));
@@ -713,7 +720,11 @@ fn empty_of_files(dir: &OwnedFd) -> Result<Vec<CString>, (CString, Errno)> {
     let mut files = Vec::new();
     let mut list = RawDir::new(dir, &mut buffer);
     while let Some(entry) = list.next() {
-        let entry = entry.map_err(whole)?;
+        let entry = match entry {
+            // The directory itself has been removed.
+            Err(Errno::NOENT) => break,
+            entry => entry.map_err(whole)?,
+        };
         let name = entry.file_name();
         if name == c"." || name == c".." {
             continue;

@@ -802,6 +802,30 @@ fn a21_deep_trees_are_unpacked_and_removed() {
     cage.assert_untouched("removing");
 }
 
+/// Several processes empty the trash of one store.
+#[test]
+fn several_may_remove_one_tree() {
+    for _ in 0..40 {
+        let place = tempfile::tempdir().unwrap();
+        for a in 0..6 {
+            for b in 0..6 {
+                let directory = place.path().join(format!("tree/{a}/{b}"));
+                std::fs::create_dir_all(&directory).unwrap();
+                std::fs::write(directory.join("file"), "").unwrap();
+            }
+        }
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let root = store::dir::Dir::open(place.path()).unwrap();
+                    root.remove_tree(b"tree").unwrap();
+                });
+            }
+        });
+        assert!(!place.path().join("tree").exists());
+    }
+}
+
 #[test]
 fn a22_special_files() {
     refused(
