@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
-use oci::{Digest, Repository};
 use store::layer::LayerOptions;
 
 use crate::assemble::{assemble, rfc3339};
@@ -21,6 +20,7 @@ use crate::export::{self, Exported};
 use crate::foreign;
 use crate::image_set::ImageSet;
 use crate::layers::Layers;
+use crate::origins::{Origin, Origins};
 use crate::output::StepOutput;
 use crate::place::Places;
 use crate::plan::plan;
@@ -74,7 +74,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
 struct Build {
     graph: Arc<BuildGraph>,
     workshop: Arc<Workshop>,
-    origins: BTreeMap<Digest, Repository>,
+    origins: Origins,
     uploads: Option<Uploads>,
 }
 
@@ -96,10 +96,7 @@ impl Build {
             ports.client.clone(),
             Arc::clone(&ports.reporter),
             Arc::clone(&scratch),
-            origins
-                .iter()
-                .map(|(digest, repository)| (digest.clone(), repository.clone()))
-                .collect(),
+            origins.clone(),
         );
         let agents = Agents::new(
             request.ssh.clone(),
@@ -289,15 +286,16 @@ fn salt(request: &BuildRequest) -> String {
 }
 
 /// Which repository the layers of base images are in.
-fn origins(graph: &BuildGraph) -> BTreeMap<Digest, Repository> {
-    let mut origins = BTreeMap::new();
+fn origins(graph: &BuildGraph) -> Origins {
+    let origins = Origins::default();
     for step in graph.steps() {
         if let StepKind::Base(base) = &step.kind {
             let Some(repository) = base.reference.repository() else {
                 continue;
             };
             for layer in &base.layers {
-                origins.insert(layer.blob.digest.clone(), repository.clone());
+                let origin = Origin::Registry(repository.clone());
+                origins.add(layer.blob.digest.clone(), origin);
             }
         }
     }

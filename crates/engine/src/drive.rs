@@ -134,7 +134,7 @@ impl Drive {
                         let layers = &self.workshop.layers;
                         let base = self.base_of(step);
                         let hit = StepOutput::recall(&self.workshop.store, &key, &base, |digest| {
-                            layers.origin(digest).is_some()
+                            layers.origins().knows(digest)
                         });
                         if let Some(output) = &hit {
                             // Found by content: next time its definition finds it at once.

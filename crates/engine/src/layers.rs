@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci::{ChainId, Descriptor, DiffId, Digest, Repository};
-use registry::{Client, ConsumeError};
+use registry::Client;
+use shelf::ShelfError;
 use store::Store;
 use store::dir::Dir;
 use store::layer::{
@@ -21,6 +22,7 @@ use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
 
 use crate::event::{Direction, Event, Reporter};
+use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
 
 /// Layers fetched at once.
@@ -37,7 +39,7 @@ pub(crate) struct Layers {
     reporter: Arc<dyn Reporter>,
     scratch: Arc<Scratch>,
     /// Where blobs that are not in the store can be had.
-    origins: HashMap<Digest, Repository>,
+    origins: Origins,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
     /// The latest trees, the oldest first.
@@ -55,6 +57,8 @@ pub(crate) enum LayerError {
         repository: Repository,
         source: registry::Error,
     },
+    #[error("could not fetch layer {digest}")]
+    Shelf { digest: Digest, source: ShelfError },
     #[error("layer {digest} cannot be used")]
     Scan { digest: Digest, source: ScanError },
     #[error("layer {0} is neither in the store nor in a registry of this build")]
@@ -78,7 +82,7 @@ impl Layers {
         client: Client,
         reporter: Arc<dyn Reporter>,
         scratch: Arc<Scratch>,
-        origins: HashMap<Digest, Repository>,
+        origins: Origins,
     ) -> Self {
         Self {
             store,
@@ -92,9 +96,9 @@ impl Layers {
         }
     }
 
-    /// Where a blob can be had that is not in the store.
-    pub(crate) fn origin(&self, digest: &Digest) -> Option<&Repository> {
-        self.origins.get(digest)
+    /// Where blobs can be had that are not in the store.
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// The merged view of a stack. `soon` says that the stack is going to be
@@ -301,22 +305,25 @@ impl Layers {
             .await
             .expect("reading a layer does not panic");
         }
-        let Some(repository) = self.origins.get(&layer.blob.digest) else {
+        let Some(origin) = self.origins.get(&layer.blob.digest) else {
             return Err(LayerError::Lost(layer.blob.digest.clone()));
         };
-        let progress = self.progress(&layer.blob);
-        let fetched =
-            self.client
-                .consume_blob(repository, &layer.blob, Some(progress), move |reader| {
-                    pass.read(reader)
-                });
+        let progress = Some(self.progress(&layer.blob));
+        let fetched = origin.consume(&self.client, &layer.blob, progress, move |mut reader| {
+            pass.read(&mut reader)
+        });
+        let digest = || layer.blob.digest.clone();
         fetched.await.map_err(|error| match error {
-            ConsumeError::Wire(source) => LayerError::Fetch {
-                digest: layer.blob.digest.clone(),
-                repository: repository.clone(),
+            OriginError::Registry(repository, source) => LayerError::Fetch {
+                digest: digest(),
+                repository,
                 source,
             },
-            ConsumeError::Consumer(error) => error,
+            OriginError::Shelf(source) => LayerError::Shelf {
+                digest: digest(),
+                source,
+            },
+            OriginError::Consumer(error) => error,
         })
     }
 

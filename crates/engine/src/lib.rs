@@ -23,6 +23,7 @@ mod interrupt;
 mod layers;
 mod layout;
 mod machine;
+mod origins;
 mod output;
 mod pin;
 mod place;

@@ -3,15 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use oci::{Digest, Repository};
+use oci::Digest;
 use store::Store;
 
 use crate::image_set::ImageSet;
+use crate::origins::{Origin, Origins};
 use crate::output::LayerRef;
 
 /// Remembers the origins of those layers of images that the store lacks: for each image, and for
 /// the index that they are in.
-pub(crate) fn remember(store: &Store, images: &ImageSet, origins: &BTreeMap<Digest, Repository>) {
+pub(crate) fn remember(store: &Store, images: &ImageSet, origins: &Origins) {
     for image in images.images() {
         remember_of(
             store,
@@ -29,12 +30,13 @@ fn remember_of<'l>(
     store: &Store,
     document: &Digest,
     layers: impl Iterator<Item = &'l LayerRef>,
-    origins: &BTreeMap<Digest, Repository>,
+    origins: &Origins,
 ) {
     let needed: BTreeMap<&str, String> = layers
         .filter_map(|layer| {
             let origin = origins.get(&layer.blob.digest)?;
-            Some((layer.blob.digest.as_str(), origin.to_string()))
+            let repository = origin.repository()?;
+            Some((layer.blob.digest.as_str(), repository.to_string()))
         })
         .collect();
     let bytes = serde_json::to_vec(&needed).expect("a map of texts is JSON");
@@ -42,15 +44,18 @@ fn remember_of<'l>(
 }
 
 /// What was remembered of an image or index; nothing when nothing was.
-pub(crate) fn recall(store: &Store, document: &Digest) -> BTreeMap<Digest, Repository> {
+pub(crate) fn recall(store: &Store, document: &Digest) -> Origins {
+    let origins = Origins::default();
     let Some(bytes) = store.records().get(&key(document)) else {
-        return BTreeMap::new();
+        return origins;
     };
     let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
-    texts
-        .into_iter()
-        .filter_map(|(digest, origin)| Some((digest.parse().ok()?, origin.parse().ok()?)))
-        .collect()
+    for (digest, repository) in texts {
+        if let (Ok(digest), Ok(repository)) = (digest.parse(), repository.parse()) {
+            origins.add(digest, Origin::Registry(repository));
+        }
+    }
+    origins
 }
 
 fn key(document: &Digest) -> Digest {

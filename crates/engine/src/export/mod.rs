@@ -199,7 +199,7 @@ impl Export<'_> {
     }
 
     fn supply(&self) -> Supply {
-        Supply::new(self.ports, self.images, self.layers)
+        Supply::new(self.ports, self.layers)
     }
 
     async fn archive(

@@ -4,12 +4,13 @@
 //!
 //! Layers are sent while later steps still run ([`Uploads::start`]).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use oci::{Descriptor, Digest, MediaType, Reference, Repository};
 use registry::{BlobSource, Client, ErrorKind, PushOptions, Pushed, Selector};
+use shelf::Shelf;
 use store::Store;
 use store::blob::BlobError;
 use tokio::sync::Semaphore;
@@ -19,6 +20,7 @@ use crate::assemble::Image;
 use crate::event::{Direction, Event, Reporter};
 use crate::image_set::ImageSet;
 use crate::layers::transfer;
+use crate::origins::{Origin, Origins};
 use crate::output::LayerRef;
 use crate::report::{OutputReport, Traffic};
 
@@ -45,7 +47,7 @@ pub(crate) struct Uploads {
     store: Store,
     client: Client,
     reporter: Arc<dyn Reporter>,
-    origins: Arc<BTreeMap<Digest, Repository>>,
+    origins: Origins,
     repositories: Vec<Repository>,
     started: HashSet<(Repository, Digest)>,
     turns: Arc<Semaphore>,
@@ -60,7 +62,7 @@ impl Uploads {
         store: Store,
         client: Client,
         reporter: Arc<dyn Reporter>,
-        origins: BTreeMap<Digest, Repository>,
+        origins: Origins,
         tags: &[Reference],
     ) -> Self {
         let mut repositories: Vec<Repository> = Vec::new();
@@ -73,7 +75,7 @@ impl Uploads {
             store,
             client,
             reporter,
-            origins: Arc::new(origins),
+            origins,
             repositories,
             started: HashSet::new(),
             turns: Arc::new(Semaphore::new(UPLOADS_MAX)),
@@ -114,7 +116,7 @@ impl Uploads {
             store: self.store.clone(),
             client: self.client.clone(),
             reporter: Arc::clone(&self.reporter),
-            origin: self.origins.get(&blob.digest).cloned(),
+            origin: self.origins.get(&blob.digest),
             repository: repository.clone(),
             blob,
             content,
@@ -244,7 +246,7 @@ struct Upload {
     store: Store,
     client: Client,
     reporter: Arc<dyn Reporter>,
-    origin: Option<Repository>,
+    origin: Option<Origin>,
     repository: Repository,
     blob: Descriptor,
     content: Option<bytes::Bytes>,
@@ -255,6 +257,7 @@ impl Upload {
         let mount_from = self
             .origin
             .iter()
+            .filter_map(Origin::repository)
             .filter(|origin| origin.same_registry(&self.repository))
             .cloned()
             .collect();
@@ -273,9 +276,14 @@ impl Upload {
                 store: self.store.clone(),
                 blob: self.blob.clone(),
             }),
-            (None, Some(origin)) => Box::new(Remote {
+            (None, Some(Origin::Registry(repository))) => Box::new(Remote {
                 client: self.client.clone(),
-                repository: origin.clone(),
+                repository: repository.clone(),
+                blob: self.blob.clone(),
+                runtime: tokio::runtime::Handle::current(),
+            }),
+            (None, Some(Origin::Shelf(shelf))) => Box::new(Shelved {
+                shelf: Arc::clone(shelf),
                 blob: self.blob.clone(),
                 runtime: tokio::runtime::Handle::current(),
             }),
@@ -353,5 +361,21 @@ impl BlobSource for Remote {
             .into_reader();
         io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
         Ok(Box::new(reader))
+    }
+}
+
+/// A blob of a shelf, passed through in the same way.
+struct Shelved {
+    shelf: Arc<dyn Shelf>,
+    blob: Descriptor,
+    runtime: tokio::runtime::Handle,
+}
+
+impl BlobSource for Shelved {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let opened = self.runtime.block_on(self.shelf.open(&self.blob));
+        let mut reader = opened.map_err(io::Error::other)?;
+        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+        Ok(reader)
     }
 }

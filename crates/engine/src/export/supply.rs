@@ -2,7 +2,6 @@
 //! in the registry that a base image came from. Whatever ends without an error
 //! had the right digest. Nothing is copied to the disk on the way.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -11,8 +10,8 @@ use store::Store;
 use store::blob::BlobError;
 
 use crate::event::{Direction, Reporter};
-use crate::image_set::ImageSet;
 use crate::layers::{Layers, transfer};
+use crate::origins::{Origin, Origins};
 use crate::ports::Ports;
 
 /// Why a blob cannot be had.
@@ -24,6 +23,12 @@ pub(crate) enum SupplyError {
         digest: Digest,
         repository: Repository,
         source: registry::Error,
+    },
+    /// Its shelf does not give it.
+    #[error("could not fetch layer {digest}")]
+    Shelf {
+        digest: Digest,
+        source: shelf::ShelfError,
     },
     /// The store does not give it.
     #[error(transparent)]
@@ -41,6 +46,7 @@ impl SupplyError {
     pub(crate) fn advice(&self) -> Option<String> {
         match self {
             Self::Fetch { source, .. } => source.advice(),
+            Self::Shelf { .. } => None,
             Self::Stored(_) | Self::Read { .. } => {
                 Some("build the image again: what was damaged is made anew".to_owned())
             }
@@ -54,25 +60,18 @@ pub(crate) struct Supply {
     store: Store,
     client: registry::Client,
     reporter: Arc<dyn Reporter>,
-    origins: BTreeMap<Digest, Repository>,
+    origins: Origins,
     runtime: tokio::runtime::Handle,
 }
 
 impl Supply {
     /// Must be called on a runtime, which then fetches what is remote.
-    pub(crate) fn new(ports: &Ports, images: &ImageSet, layers: &Layers) -> Self {
-        let origins = images
-            .layers()
-            .filter_map(|layer| {
-                let digest = &layer.blob.digest;
-                Some((digest.clone(), layers.origin(digest)?.clone()))
-            })
-            .collect();
+    pub(crate) fn new(ports: &Ports, layers: &Layers) -> Self {
         Self {
             store: ports.store.clone(),
             client: ports.client.clone(),
             reporter: Arc::clone(&ports.reporter),
-            origins,
+            origins: layers.origins().clone(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -89,17 +88,29 @@ impl Supply {
                 source: Source::Store(self.store.blobs().open(blob)?),
             });
         }
-        let Some(repository) = self.origins.get(&blob.digest) else {
-            return Err(SupplyError::Lost(blob.digest.clone()));
+        let repository = match self.origins.get(&blob.digest) {
+            None => return Err(SupplyError::Lost(blob.digest.clone())),
+            Some(Origin::Registry(repository)) => repository,
+            Some(Origin::Shelf(shelf)) => {
+                let digest = blob.digest.clone();
+                let opened = self.runtime.block_on(shelf.open(blob));
+                return match opened {
+                    Ok(reader) => Ok(Blob {
+                        digest,
+                        source: Source::Shelf(reader),
+                    }),
+                    Err(source) => Err(SupplyError::Shelf { digest, source }),
+                };
+            }
         };
         let progress = transfer(&self.reporter, Direction::Down, blob);
         let _runtime = self.runtime.enter();
-        let stream = self.client.blob(repository, blob, Some(progress));
+        let stream = self.client.blob(&repository, blob, Some(progress));
         Ok(Blob {
             digest: blob.digest.clone(),
             source: Source::Registry {
                 reader: Box::new(stream.into_reader()),
-                repository: repository.clone(),
+                repository,
             },
         })
     }
@@ -117,6 +128,7 @@ enum Source {
         reader: Box<registry::BlobReader>,
         repository: Repository,
     },
+    Shelf(shelf::BlobReader),
 }
 
 impl Blob {
@@ -138,7 +150,7 @@ impl Blob {
                     source: error,
                 },
             },
-            Source::Store(_) => SupplyError::Read {
+            Source::Store(_) | Source::Shelf(_) => SupplyError::Read {
                 digest,
                 source: error,
             },
@@ -151,6 +163,7 @@ impl Read for Blob {
         match &mut self.source {
             Source::Store(reader) => reader.read(buffer),
             Source::Registry { reader, .. } => reader.read(buffer),
+            Source::Shelf(reader) => reader.read(buffer),
         }
     }
 }
