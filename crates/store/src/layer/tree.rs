@@ -31,6 +31,13 @@ pub struct Tree {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) u32);
 
+impl NodeId {
+    /// Its number in its tree: the root is 0.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) parent: NodeId,
@@ -187,6 +194,12 @@ impl Tree {
     pub fn node(&self, id: NodeId) -> Node<'_> {
         assert!((id.0 as usize) < self.records.len(), "a node of this tree");
         Node { tree: self, id }
+    }
+
+    /// The node of this number ([`NodeId::number`]), if there are so many.
+    pub fn numbered(&self, number: u32) -> Option<Node<'_>> {
+        let id = NodeId(number);
+        ((number as usize) < self.records.len()).then_some(Node { tree: self, id })
     }
 
     /// What stands at exactly this path; follows no links.
@@ -378,6 +391,15 @@ impl<'t> Node<'t> {
     /// What is in this directory, by name in byte order.
     pub fn children(self) -> impl DoubleEndedIterator<Item = Node<'t>> + ExactSizeIterator {
         self.record().children.iter().map(move |id| Node {
+            tree: self.tree,
+            id: *id,
+        })
+    }
+
+    /// The same without the first `count` of them.
+    pub fn children_from(self, count: usize) -> impl Iterator<Item = Node<'t>> {
+        let children = self.record().children.get(count..).unwrap_or_default();
+        children.iter().map(move |id| Node {
             tree: self.tree,
             id: *id,
         })
