@@ -26,9 +26,9 @@ test: ## all tests; ends with their summary
 check: ## format, lints, layering, licences, documentation
 	scripts/check
 
-bench: release ## kiln and buildah side by side
+bench: release ## kiln and other builders side by side; writes docs/performance.md
 	@scripts/need python3=python3
-	bench/run
+	bench/run --repeat 3 --report docs/performance.md
 
 stress: release ## kill builds at 50 random moments and look at what is left
 	@scripts/need python3=python3

@@ -1,7 +1,9 @@
-"""A TCP proxy on loopback that counts bytes in both directions."""
+"""A TCP proxy on loopback that counts bytes in both directions, and requests."""
 
 import socket
 import threading
+
+from requests_in import RequestCounter
 
 PIECE_BYTES = 1 << 20
 
@@ -9,20 +11,21 @@ PIECE_BYTES = 1 << 20
 class CountingProxy:
     """Forwards every connection to `target` ("host:port").
 
-    `down` is what came from the target, `up` what went to it."""
+    `down` is what came from the target, `up` what went to it, `requests` how
+    many HTTP requests began."""
 
     def __init__(self, target):
         host, port = target.rsplit(":", 1)
         self.target = (host, int(port))
         self.lock = threading.Lock()
-        self.down = self.up = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.down = self.up = self.requests = 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
 
     def reset(self):
         with self.lock:
-            self.down = self.up = 0
+            self.down = self.up = self.requests = 0
 
     def close(self):
         self.listener.close()
@@ -43,13 +46,16 @@ class CountingProxy:
 
     def pump(self, source, sink, up):
         buffer = memoryview(bytearray(PIECE_BYTES))
+        counter = RequestCounter()
         try:
             while count := source.recv_into(buffer):
+                began = counter.feed(buffer[:count]) if up else 0
                 # Counted before it is passed on, so that whoever has seen the
                 # answer finds it in the numbers.
                 with self.lock:
                     if up:
                         self.up += count
+                        self.requests += began
                     else:
                         self.down += count
                 sink.sendall(buffer[:count])

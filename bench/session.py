@@ -1,0 +1,114 @@
+"""One session of measuring: a registry, a proxy, builders, and what it takes to
+run a scenario with one of them."""
+
+import os
+import shutil
+import sys
+
+from bases import BASES
+from builders import Build
+from measure import Failed, measure
+from proxy import CountingProxy
+
+
+class Session:
+    def __init__(self, work, registry, base, scale):
+        self.work, self.registry, self.base, self.scale = work, registry, base, scale
+        self.proxy = CountingProxy(registry.address)
+        self.fixture = set()
+        self.numbers = 0
+
+    def close(self):
+        self.proxy.close()
+
+    def need(self, bases):
+        """Makes sure that the registry has these."""
+        for base in dict.fromkeys((self.base, *bases)):
+            say(f"base image {base}")
+            BASES[base](self.registry.address, self.base, self.scale)
+        self.fixture = self.registry.snapshot()
+
+    def context(self, name, prepare, keep=False):
+        """The directory that `prepare` fills. One that nothing changes is made
+        once for all."""
+        directory = self.work / "contexts" / name
+        marker = directory.with_suffix(".made")
+        if keep and marker.exists() and marker.read_text() == str(self.scale):
+            return directory
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        prepare(directory, self.scale)
+        if keep:
+            marker.write_text(str(self.scale))
+        return directory
+
+    def repository(self, builder):
+        """One that nobody pushed to: nothing of it is there yet."""
+        self.numbers += 1
+        return f"{builder.name}-{os.getpid()}-{self.numbers}"
+
+    def build(self, builder, directory, repository, **more):
+        return Build(directory, f"{self.proxy.address}/{repository}:1", self.proxy.address,
+                     self.base, **more)
+
+    def run(self, builder, commands):
+        """What these commands cost, run at once."""
+        command = commands[0] if len(commands) == 1 else together(commands)
+        log = self.work / "logs" / f"{builder.name}.log"
+        return measure(command, builder.environment(), builder.store, self.proxy, log, builder.group)
+
+    def scenario(self, builder, scenario):
+        """One run of a scenario, from an empty store: what its last build cost."""
+        directory = self.context(scenario.key, scenario.prepare, scenario.keep_context)
+        builder.fresh(self.proxy.address)
+        repository = self.repository(builder)
+        cache = f"{self.proxy.address}/{repository}-cache" if scenario.remote_cache else None
+        kind = {"compression": scenario.compression, "cached": scenario.warm == "here"}
+        if scenario.warm == "here":
+            before = self.build(builder, directory, repository, cache_to=cache, **kind)
+            self.run(builder, [builder.command(before)])
+        elif scenario.warm:
+            other = self.context(f"{scenario.key}-before", scenario.warm)
+            before = self.build(builder, other, f"{repository}-before", **kind)
+            self.run(builder, [builder.command(before)])
+        if scenario.change:
+            scenario.change(directory)
+        if scenario.fresh_store:
+            builder.fresh(self.proxy.address)
+        names = [repository] if scenario.together == 1 else \
+            [f"{repository}-{at}" for at in range(scenario.together)]
+        builds = [self.build(builder, directory, name, cache_from=cache, number=at, **kind)
+                  for at, name in enumerate(names)]
+        commands = [builder.command(build) for build in builds]
+        os.sync()
+        try:
+            return self.run(builder, commands)
+        finally:
+            self.registry.restore(self.fixture)
+
+
+def together(commands):
+    """One command that runs all of them at once; its exit code is how many failed."""
+    script = []
+    words = []
+    for command in commands:
+        places = " ".join(f'"${{{len(words) + at + 1}}}"' for at in range(len(command)))
+        words += command
+        script.append(f'{places} & jobs="$jobs $!"')
+    script.append('failed=0; for job in $jobs; do wait "$job" || failed=$((failed + 1)); done; '
+                  'exit $failed')
+    return ["sh", "-c", "jobs=\n" + "\n".join(script), "together", *words]
+
+
+def attempt(action, what):
+    """The result of `action`; None, and a word about it, when a builder failed:
+    the others go on."""
+    try:
+        return action()
+    except Failed as failed:
+        say(f"{what} FAILED: {failed}")
+        return None
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
