@@ -157,6 +157,7 @@ impl Cage {
                 groups: identity.all_groups(),
             },
             root: Root {
+                base: None,
                 lowers,
                 upper: upper.clone(),
                 work,

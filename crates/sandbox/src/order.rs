@@ -8,8 +8,8 @@ use crate::process::{Ending, Exit};
 /// From the caller to the supervisor. The end of the stream means: kill everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// First message. Descriptors: a file with the [`Process`](crate::Process) as JSON, then one
-    /// per bind mount, in the order of the mounts.
+    /// First message. Descriptors: a file with the [`Process`](crate::Process) as JSON, then the
+    /// base of the root if it has one, then one per bind mount, in the order of the mounts.
     Begin {
         /// Build the sandbox and leave it again, without starting the program.
         trial: bool,

@@ -144,6 +144,7 @@ fn attempt_with(
     let trial = trial.join(format!("sandbox-trial-{}", std::process::id()));
     let prepare = || -> io::Result<Root> {
         let root = Root {
+            base: None,
             lowers: vec![trial.join("lower")],
             upper: trial.join("upper"),
             work: trial.join("work"),

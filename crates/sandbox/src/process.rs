@@ -82,7 +82,13 @@ pub struct UserIds {
 /// 0:0, a directory that hides what is below has the attribute `user.overlay.opaque` = `y`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Root {
-    /// The read-only directories, the lowest first; at least one, at most [`LOWERS_MAX`].
+    /// A mount that is attached nowhere yet, below all directories. `/proc/self/fd/N` names one
+    /// that the caller holds open; the run uses it up. Its owners are those of outside: with
+    /// [`IdMapping::Reserved`] they lie in the reserved range.
+    #[serde(with = "encoding::optional_path")]
+    pub base: Option<PathBuf>,
+    /// The read-only directories, the lowest first; at least one where there is no base, at most
+    /// [`LOWERS_MAX`].
     #[serde(with = "encoding::paths")]
     pub lowers: Vec<PathBuf>,
     /// Where changes are kept. Exists, and has the same parent directory as `work`.

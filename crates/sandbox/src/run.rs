@@ -212,7 +212,7 @@ fn conduct(
     if cancel.is_cancelled() {
         return Err(RunError::Cancelled);
     }
-    let binds = open_binds(process)?;
+    let opened = open_sources(process)?;
     // Removed when everybody in it is gone, whatever happens.
     let parent = process.limits.control_group_parent.as_deref();
     let group = parent.map(ControlGroup::create).transpose()?;
@@ -224,7 +224,7 @@ fn conduct(
         .map_err(setup("start the sandbox's supervisor"))?;
     let descriptors: Vec<BorrowedFd<'_>> = [&description]
         .into_iter()
-        .chain(&binds)
+        .chain(&opened)
         .map(AsFd::as_fd)
         .collect();
     // Before it is told what to run, so that all it starts is in the group too.
@@ -419,10 +419,11 @@ fn check(process: &Process) -> Result<(), RunError> {
     {
         return invalid("the working directory and mount points must be absolute");
     }
-    if root.lowers.is_empty() {
+    if root.lowers.is_empty() && root.base.is_none() {
         return invalid("a root needs at least one directory");
     }
-    let directories = root.lowers.iter().chain([&root.upper, &root.work]);
+    let directories = root.lowers.iter().chain(&root.base);
+    let directories = directories.chain([&root.upper, &root.work]);
     if directories
         .into_iter()
         .any(|directory| !directory.is_absolute())
@@ -465,10 +466,10 @@ fn check(process: &Process) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Opens the sources of bind mounts here, once: what happens to their paths afterwards does not
-/// matter (CVE-2021-30465).
-fn open_binds(process: &Process) -> Result<Vec<OwnedFd>, RunError> {
-    let sources = process
+/// Opens the base of the root and the sources of bind mounts here, once: what happens to their
+/// paths afterwards does not matter (CVE-2021-30465).
+fn open_sources(process: &Process) -> Result<Vec<OwnedFd>, RunError> {
+    let binds = process
         .mounts
         .iter()
         .filter_map(|mount| match &mount.source {
@@ -477,6 +478,7 @@ fn open_binds(process: &Process) -> Result<Vec<OwnedFd>, RunError> {
                 None
             }
         });
+    let sources = process.root.base.iter().chain(binds);
     let opened = sources.map(|path| {
         open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
             RunError::BindSource {

@@ -71,7 +71,7 @@ fn begin() -> io::Result<Channel> {
 }
 
 fn supervise(channel: &Channel) -> Result<Exit, Failure> {
-    let (process, binds, trial) = receive_order(channel)?;
+    let (process, opened, trial) = receive_order(channel)?;
     user_namespace::check_mapped(process.ids, &process.user)?;
     give_outputs(&process)?;
     make_room(&process.limits.resources);
@@ -81,8 +81,7 @@ fn supervise(channel: &Channel) -> Result<Exit, Failure> {
         IdMapping::Reserved { .. } => Some(namespace.as_fd()),
         IdMapping::Inherited => None,
     };
-    let sources = Sources::open(&process, &binds, id_map)?;
-    drop(binds);
+    let sources = Sources::open(&process, opened, id_map)?;
     // The workbench will be attached here; after the next step we might not get here any more.
     chdir(disk_path(&process)?).doing(|| "enter the directory of the upper layer".to_owned())?;
     enter_namespaces(&namespace, process.network)?;
@@ -132,7 +131,7 @@ fn receive_order(channel: &Channel) -> Result<(Process, Vec<OwnedFd>, bool), Fai
             errno: libc::EPROTO,
         });
     }
-    let binds = descriptors.split_off(1);
+    let opened = descriptors.split_off(1);
     let description = descriptors.pop().expect("just checked");
     let mut text = Vec::new();
     File::from(description)
@@ -142,7 +141,7 @@ fn receive_order(channel: &Channel) -> Result<(Process, Vec<OwnedFd>, bool), Fai
     let process = serde_json::from_slice(&text)
         .map_err(io::Error::other)
         .doing(doing)?;
-    Ok((process, binds, trial))
+    Ok((process, opened, trial))
 }
 
 /// Makes the two pipes the process's own: `/dev/stdout` and `/dev/stderr` open them anew, and the

@@ -29,7 +29,7 @@ const DEVICES: [(&str, u32, u32); 6] = [
 /// Detached mounts, ready to be attached in another mount namespace.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    /// The lower directories, the lowest first.
+    /// The base and the lower directories, the lowest first.
     pub(super) lowers: Vec<OwnedFd>,
     /// The directory that holds upper and work: overlayfs wants both on one mount.
     pub(super) disk: OwnedFd,
@@ -59,22 +59,25 @@ impl Sources {
     /// Opens all of them; with `id_map`, owners are seen through that user namespace.
     pub(crate) fn open(
         process: &Process,
-        binds: &[OwnedFd],
+        opened: Vec<OwnedFd>,
         id_map: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Failure> {
-        let lowers = process
-            .root
-            .lowers
-            .iter()
-            .map(|path| directory(path, id_map));
-        let lowers = lowers.collect::<Result<_, _>>()?;
+        let mut opened = opened.into_iter();
+        let mut lowers = Vec::with_capacity(process.root.lowers.len() + 1);
+        if process.root.base.is_some() {
+            lowers.push(opened.next().ok_or_else(|| Failure::Invalid {
+                reason: "the base of the root did not arrive".to_owned(),
+            })?);
+        }
+        for path in &process.root.lowers {
+            lowers.push(directory(path, id_map)?);
+        }
         let disk = directory(disk_path(process)?, id_map)?;
         let devices = DEVICES.iter().map(|&(name, major, minor)| {
             let node = device(name, major, minor).doing(|| format!("open /dev/{name}"))?;
             Ok((name, node))
         });
         let devices = devices.collect::<Result<_, Failure>>()?;
-        let mut opened = binds.iter();
         let mut maps = OwnerMaps::new(process.ids, id_map);
         let mut additional = Vec::with_capacity(process.mounts.len());
         for mount in &process.mounts {
@@ -84,7 +87,7 @@ impl Sources {
                         reason: "fewer bind sources than bind mounts arrived".to_owned(),
                     })?;
                     let id_map = maps.of(*owners)?;
-                    let bind = bind(opened, mount, id_map)
+                    let bind = bind(&opened, mount, id_map)
                         .doing(|| format!("make a mount of {}", source.display()))?;
                     Additional::Bind(bind)
                 }

@@ -70,6 +70,28 @@ pub(crate) mod path {
     }
 }
 
+pub(crate) mod optional_path {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Text};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<PathBuf>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = value.as_ref().map(|path| Text::from(path.as_os_str()));
+        text.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        let text = Option::<Text>::deserialize(from)?;
+        Ok(text.map(|text| PathBuf::from(OsString::from(text))))
+    }
+}
+
 pub(crate) mod paths {
     use std::ffi::OsString;
     use std::path::PathBuf;

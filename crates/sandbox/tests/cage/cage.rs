@@ -210,6 +210,7 @@ fn process(directory: &Path, caller: Caller) -> Process {
         cwd: "/".into(),
         user: UserIds::default(),
         root: Root {
+            base: None,
             lowers: vec![directory.join("lower")],
             upper: directory.join("disk/upper"),
             work: directory.join("disk/work"),
