@@ -3,6 +3,7 @@
 mod build;
 mod lint;
 mod push;
+mod shelf_address;
 mod store;
 
 use std::ffi::OsString;

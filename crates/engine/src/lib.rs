@@ -8,6 +8,7 @@
 mod annotations;
 mod assemble;
 mod build;
+mod cache;
 mod check;
 mod copy;
 mod drive;
@@ -46,6 +47,7 @@ mod users;
 
 pub use annotations::{Annotated, Annotations};
 pub use build::build;
+pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use check::{CheckReport, DockerfileText, check, read};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};

@@ -7,6 +7,7 @@ use dockerfile::remote::{GitAddress, HttpAddress};
 use oci::{Compression, Platform, Reference};
 
 use crate::annotations::Annotations;
+use crate::cache::CacheRequest;
 use crate::run::ssh::SshSource;
 use crate::secret::SecretSource;
 
@@ -36,6 +37,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// Look nothing up in the cache; what is made is still recorded.
     pub no_cache: bool,
+    /// The caches that other machines share.
+    pub cache: CacheRequest,
     /// The time that everything made by this build has, in seconds since 1970:
     /// `SOURCE_DATE_EPOCH`, or 0.
     pub epoch_seconds: i64,

@@ -90,6 +90,7 @@ impl Bench {
             outputs,
             pull: false,
             no_cache: false,
+            cache: Default::default(),
             epoch_seconds: 0,
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,

@@ -26,6 +26,11 @@ pub enum ShelfErrorKind {
     Unreachable,
     /// Something else is there than should be.
     Damaged,
+    /// What is there belongs to another program, or to a newer kiln: it is not
+    /// to be replaced.
+    Foreign,
+    /// The address cannot be opened as it is.
+    Unusable,
     /// It takes no more, or not so much at once.
     Full,
     /// It cannot give parts of blobs.

@@ -5,10 +5,17 @@
 //! believes nothing that it reads: what a blob's reader gives until its end has
 //! the digest that was asked for, or the reader fails.
 
+mod address;
 mod document;
 mod error;
+mod open;
 mod shelf;
 
+pub use address::{
+    Address, AzblobAddress, BLOBS_PREFIX, BucketPaths, DOCUMENTS_PREFIX, DirectoryAddress,
+    GcsAddress, GhaAddress, NAME, S3Address, S3Credentials,
+};
 pub use document::{Document, DocumentName, DocumentNameError, NAME_BYTES_MAX};
 pub use error::{ShelfError, ShelfErrorKind};
+pub use open::{Network, open};
 pub use shelf::{BlobReader, Shelf};

@@ -31,7 +31,8 @@ pub trait Shelf: Send + Sync + fmt::Debug {
     }
 
     /// The document of a name; `None` where there is none. What another program
-    /// put there is [`crate::ShelfErrorKind::Damaged`].
+    /// put there is [`crate::ShelfErrorKind::Foreign`]: whoever finds that puts no
+    /// document there.
     fn document<'a>(
         &'a self,
         name: &'a DocumentName,

@@ -1,9 +1,10 @@
 //! `kiln build`: a Dockerfile and a context become an image.
 
 mod annotation;
+mod cache;
 mod call;
 mod named_contexts;
-mod output;
+pub(crate) mod output;
 mod platforms;
 mod results;
 mod run_flags;
@@ -21,6 +22,7 @@ use clap::{Args, ValueEnum};
 use engine::{BuildRequest, Output, SandboxChoice};
 use oci::{Compression, Platform};
 
+use self::cache::CacheFlags;
 use self::call::Call;
 use self::named_contexts::NamedContexts;
 use self::output::{OutputFlags, Outputs};
@@ -94,6 +96,16 @@ pub(crate) struct BuildArguments {
     /// Use nothing from the cache for these stages, named as in the Dockerfile, can be repeated
     #[arg(long, value_name = "STAGE,...", value_delimiter = ',')]
     no_cache_filter: Vec<String>,
+
+    /// Cache to look into when the store has nothing, can be repeated: NAME of an image or cache,
+    /// or type=registry|local|s3|gcs|azblob|gha with the fields of docker buildx
+    #[arg(long, value_name = "SPEC")]
+    cache_from: Vec<String>,
+
+    /// Cache to fill, can be repeated: as for --cache-from, and type=inline, with mode=min (the
+    /// steps of the image) or mode=max (all steps)
+    #[arg(long, value_name = "SPEC")]
+    cache_to: Vec<String>,
 
     /// Ask the registry for base images, even when they are known
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -288,7 +300,6 @@ impl BuildArguments {
                 .build_args
                 .extend(values::build_argument(argument, &variable)?);
         }
-        unsupported::refuse_arguments(&graph.build_args)?;
         let platforms = Platforms::read(&self.platform, &graph.build_args)?;
         graph.platform = platforms.first();
         graph.platform_is_default = platforms.are_default();
@@ -318,6 +329,20 @@ impl BuildArguments {
         let context = source::context(&self.context)?;
         let named = NamedContexts::read(&self.build_contexts)?;
         graph.contexts = named.names;
+        let compression = self.compression(&outputs)?;
+        let inline = graph.build_args.get("BUILDKIT_INLINE_CACHE");
+        let cache = CacheFlags {
+            from: &self.cache_from,
+            to: &self.cache_to,
+            inline: inline.map(String::as_str),
+            compression,
+        };
+        let cache = cache.read(&|name| settings.variable(name))?;
+        if cache != engine::CacheRequest::default() {
+            return Err(ProgramError::input(
+                "caches elsewhere are not supported yet",
+            ));
+        }
         let mut request = BuildRequest {
             dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
             context,
@@ -334,7 +359,8 @@ impl BuildArguments {
             pull: self.pull,
             no_cache: self.no_cache,
             epoch_seconds,
-            compression: self.compression(&outputs)?,
+            cache,
+            compression,
             sandbox: match self.sandbox {
                 SandboxKind::Auto => SandboxChoice::Auto,
                 SandboxKind::Root => SandboxChoice::Root,

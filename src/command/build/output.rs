@@ -307,7 +307,7 @@ fn image_fields(fields: &mut Fields<'_>, parsed: &mut Outputs) -> Result<(), Pro
 }
 
 /// One line of CSV (RFC 4180). Nothing when a quote is not closed.
-pub(super) fn split_csv(text: &str) -> Option<Vec<String>> {
+pub(crate) fn split_csv(text: &str) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut field = String::new();
     let mut quoted = false;

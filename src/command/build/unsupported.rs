@@ -1,8 +1,6 @@
 //! Flags of `docker buildx build` that kiln does not have yet. They are recognised so that the
 //! answer is a sentence about kiln, and never ignored.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 
 use crate::error::ProgramError;
@@ -14,10 +12,6 @@ pub(crate) struct UnsupportedFlags {
     attest: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     builder: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    cache_from: Vec<Option<String>>,
-    #[arg(long, hide = true, num_args = 0..=1)]
-    cache_to: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
     provenance: Vec<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1)]
@@ -32,8 +26,6 @@ impl UnsupportedFlags {
         let Self {
             attest,
             builder,
-            cache_from,
-            cache_to,
             provenance,
             sbom,
         } = self;
@@ -45,8 +37,6 @@ impl UnsupportedFlags {
         let flags = [
             ("--attest", given(attest)),
             ("--builder", given(builder)),
-            ("--cache-from", given(cache_from)),
-            ("--cache-to", given(cache_to)),
             ("--provenance", wanted(provenance)),
             ("--sbom", wanted(sbom)),
         ];
@@ -57,18 +47,5 @@ impl UnsupportedFlags {
                  what it asks for"
             ))),
         }
-    }
-}
-
-/// An error for a build argument that asks for what kiln does not have yet.
-pub(crate) fn refuse_arguments(arguments: &BTreeMap<String, String>) -> Result<(), ProgramError> {
-    const INLINE_CACHE: &str = "BUILDKIT_INLINE_CACHE";
-
-    match arguments.get(INLINE_CACHE).map(String::as_str) {
-        None | Some("" | "0" | "false") => Ok(()),
-        Some(_) => Err(ProgramError::input(format!(
-            "{INLINE_CACHE} is not supported yet: kiln writes no cache into images"
-        ))
-        .hint("leave the argument out: the local cache is always on")),
     }
 }

@@ -116,6 +116,7 @@ impl Bench {
             outputs: vec![Output::Registry],
             pull: false,
             no_cache: false,
+            cache: Default::default(),
             epoch_seconds: self.epoch,
             compression: Compression::Gzip,
             sandbox: SandboxChoice::Auto,

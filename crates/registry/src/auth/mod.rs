@@ -272,7 +272,7 @@ impl Secret {
     }
 
     /// The text, for the moment in which it is sent.
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
