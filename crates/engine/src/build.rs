@@ -37,7 +37,7 @@ use crate::steps::Workshop;
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
-const CACHE_FORMAT: u32 = 2;
+const CACHE_FORMAT: u32 = 3;
 
 /// Builds an image and brings it where it is to go.
 ///

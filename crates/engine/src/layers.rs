@@ -431,10 +431,10 @@ impl Pass {
             limits: Limits::default(),
             unpack,
         };
-        let index = scan(input, options).map_err(|source| LayerError::Scan {
+        let scanned = scan(input, options).map_err(|source| LayerError::Scan {
             digest: self.blob.digest.clone(),
             source,
         })?;
-        Ok((index, path))
+        Ok((scanned.index, path))
     }
 }

@@ -62,7 +62,7 @@ struct Identity {
 /// The directory of the cache files.
 pub(crate) const STAT: &str = "stat";
 
-const MAGIC: &[u8; 8] = b"kiln-s\x00\x01";
+const MAGIC: &[u8; 8] = b"kiln-s\x00\x02";
 const ENTRY_BYTES: usize = 8 * 5 + 4 * 3 + 32;
 
 impl StatCache {

@@ -17,8 +17,8 @@ use hostile_support::{
 };
 use oci::{Compression, DiffId, Digest};
 use store::layer::{
-    DecompressError, EntryError, EntryKind, EntryPath, LayerIndex, Limits, OPAQUE_XATTR,
-    PlaceError, ScanError, ScanOptions, TarReadError, Tree, UnpackError, scan,
+    ContentHash, DecompressError, EntryError, EntryKind, EntryPath, LayerIndex, Limits,
+    OPAQUE_XATTR, PlaceError, ScanError, ScanOptions, TarReadError, Tree, UnpackError, scan,
 };
 
 fn path(text: &str) -> EntryPath {
@@ -543,7 +543,7 @@ fn a16_sizes_that_lie() {
         panic!("a file");
     };
     assert_eq!(*size, 100);
-    assert_eq!(Digest::from_sha256(hash.0), Digest::of(&content));
+    assert_eq!(*hash, ContentHash::of(&content));
 }
 
 #[test]

@@ -59,7 +59,11 @@ fn tree(layers: &[Layer]) -> Arc<Tree> {
                 limits: Limits::default(),
                 unpack: None,
             };
-            Arc::new(scan(&blob.bytes[..], options).expect("a layer of ours"))
+            Arc::new(
+                scan(&blob.bytes[..], options)
+                    .expect("a layer of ours")
+                    .index,
+            )
         })
         .collect();
     Arc::new(Tree::stack(&indexes))

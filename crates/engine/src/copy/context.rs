@@ -8,9 +8,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use dockerfile::ignore::{IgnoreFile, Verdict};
-use oci::Hasher;
 use store::dir::{Dir, FileKind, Stat, xattrs};
-use store::layer::{ContentHash, EntryPath, Metadata};
+use store::layer::{ContentHash, ContentHasher, EntryPath, Metadata};
 use store::stat_cache::StatCache;
 
 use super::files::{Files, FilesError, LinkGroup, Named, Node, NodeKind};
@@ -322,7 +321,7 @@ impl Files for Context {
         }
         drop(recent);
         let mut file = self.open_file(path).map_err(failed)?;
-        let mut hash = Hasher::default();
+        let mut hash = ContentHasher::default();
         thread_local! {
             static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BYTES]);
         }
@@ -336,7 +335,7 @@ impl Files for Context {
                 }
             }
         })?;
-        let content = ContentHash(hash.finish_sha256());
+        let content = hash.finish();
         let mut hashes = self.hashes.lock().expect("no panics under this lock");
         hashes.put(stamp, content);
         if hashes.get(stamp).is_none() {

@@ -113,7 +113,7 @@ pub(crate) trait Files {
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<Named>, FilesError>;
 
-    /// SHA-256 of a regular file.
+    /// Hash of a regular file.
     ///
     /// # Errors
     ///

@@ -3,8 +3,7 @@
 
 use std::io::{self, Read};
 
-use oci::Hasher;
-use store::layer::ContentHash;
+use store::layer::{ContentHash, ContentHasher};
 
 /// Bytes read at once behind the end of an archive.
 const REST_BYTES: usize = 128 * 1024;
@@ -12,14 +11,14 @@ const REST_BYTES: usize = 128 * 1024;
 /// A reader that keeps the hash of what it gave.
 pub(crate) struct Hashed<R> {
     inner: R,
-    hash: Hasher,
+    hash: ContentHasher,
 }
 
 impl<R: Read> Hashed<R> {
     pub(crate) fn new(inner: R) -> Self {
         Self {
             inner,
-            hash: Hasher::default(),
+            hash: ContentHasher::default(),
         }
     }
 
@@ -32,7 +31,7 @@ impl<R: Read> Hashed<R> {
         let mut rest = vec![0; REST_BYTES];
         loop {
             match self.read(&mut rest) {
-                Ok(0) => return Ok(ContentHash(self.hash.finish_sha256())),
+                Ok(0) => return Ok(self.hash.finish()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

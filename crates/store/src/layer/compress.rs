@@ -98,6 +98,11 @@ impl<O: Output> Packer<O> {
         }
     }
 
+    /// Bytes of input so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.tar_bytes + self.filled as u64
+    }
+
     /// The free part of the current block; never empty.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         &mut self.block[self.filled..]

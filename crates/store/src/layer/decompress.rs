@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci::Compression;
 
+use super::gunzip::Gunzip;
 use super::limits::{Limits, RATIO_FREE_BYTES};
+use super::restart::{Cutter, Start};
+use super::unzstd::Unzstd;
 
 /// log₂ of the largest zstd window, 128 MiB. A frame may ask for terabytes, and
 /// a decoder may refuse that (RFC 8878, 3.1.1.1.2).
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Bytes of memory that an xz decoder may take, in KiB: what `xz -9` needs.
 const XZ_MEMORY_KIB_MAX: u32 = 128 * 1024;
 /// How much is read from the source at once.
@@ -94,16 +97,91 @@ pub enum DecompressError {
     },
 }
 
+/// The bytes behind a layer's blob, cut into spans.
+pub(super) struct Unwrapped<R> {
+    inner: Bounded<Layer<R>>,
+}
+
+enum Layer<R> {
+    Plain(Plain<R>),
+    Gzip(Gunzip<R>),
+    Zstd(Unzstd<R>),
+}
+
+impl<R: BufRead> Unwrapped<R> {
+    /// Where spans began since this was asked last, in the tar.
+    pub(super) fn news(&mut self) -> Vec<u64> {
+        let cutter = match &mut self.inner.input {
+            Layer::Plain(plain) => Some(&mut plain.cutter),
+            Layer::Gzip(gunzip) => gunzip.cutter(),
+            Layer::Zstd(unzstd) => unzstd.cutter(),
+        };
+        cutter.map(Cutter::news).unwrap_or_default()
+    }
+
+    /// Where decompression can begin, and how many bytes the blob has that were read.
+    pub(super) fn into_starts(self) -> (Vec<Start>, u64) {
+        let blob_bytes = self.inner.compressed.load(Ordering::Relaxed);
+        let cutter = match self.inner.input {
+            Layer::Plain(plain) => Some(plain.cutter),
+            Layer::Gzip(gunzip) => gunzip.into_cutter(),
+            Layer::Zstd(unzstd) => unzstd.into_cutter(),
+        };
+        (
+            cutter.map(Cutter::into_starts).unwrap_or_default(),
+            blob_bytes,
+        )
+    }
+}
+
+impl<R: BufRead> Read for Unwrapped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer)
+    }
+}
+
+impl<R: BufRead> Read for Layer<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(plain) => plain.read(buffer),
+            Self::Gzip(gunzip) => gunzip.read(buffer),
+            Self::Zstd(unzstd) => unzstd.read(buffer),
+        }
+    }
+}
+
+/// Bytes that are what they are.
+struct Plain<R> {
+    input: R,
+    cutter: Cutter,
+    read: u64,
+}
+
+impl<R: Read> Read for Plain<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cutter.whole(self.read, self.read);
+        // No further than to where the next span may begin.
+        let room = usize::try_from(PLAIN_BYTES - self.read % PLAIN_BYTES).unwrap_or(usize::MAX);
+        let room = room.min(buffer.len());
+        let count = self.input.read(&mut buffer[..room])?;
+        self.read += count as u64;
+        Ok(count)
+    }
+}
+
+/// Bytes of a layer that is not compressed in one span: 1 MiB.
+const PLAIN_BYTES: u64 = 1 << 20;
+
 /// The bytes behind `input`, which must be what its label says.
 ///
 /// # Errors
 ///
 /// [`DecompressError::Mismatch`] as an [`io::Error`], and reading.
-pub(super) fn labelled<'r>(
-    input: impl Read + Send + 'r,
+pub(super) fn labelled<R: Read>(
+    input: R,
     compression: Compression,
     limits: Limits,
-) -> io::Result<impl Read + Send + 'r> {
+) -> io::Result<Unwrapped<impl BufRead>> {
     let counted = Counted::new(input);
     let compressed = counted.count.clone();
     let (start, input) = sniff(counted)?;
@@ -117,7 +195,18 @@ pub(super) fn labelled<'r>(
             DecompressError::Mismatch { labelled, found },
         ));
     }
-    Ok(Bounded::new(unwrap(found, input)?, compressed, limits))
+    let layer = match compression {
+        Compression::None => Layer::Plain(Plain {
+            input,
+            cutter: Cutter::new(),
+            read: 0,
+        }),
+        Compression::Gzip => Layer::Gzip(Gunzip::finding(input)?),
+        Compression::Zstd => Layer::Zstd(Unzstd::new(input, Some(Cutter::new()))?),
+    };
+    Ok(Unwrapped {
+        inner: Bounded::new(layer, compressed, limits),
+    })
 }
 
 /// The bytes behind `input`, whatever it is.

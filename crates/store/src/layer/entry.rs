@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ContentHash;
+
 /// Where an entry stands in a root file system: components joined by `/`, in
 /// bytes, without a leading or trailing slash and without `.` and `..`. The
 /// root itself is the empty path.
@@ -156,19 +158,6 @@ impl fmt::Debug for EntryPath {
     }
 }
 
-/// SHA-256 of a file's content, raw.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ContentHash(pub [u8; 32]);
-
-impl fmt::Debug for ContentHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..6]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 /// One entry of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -217,7 +206,7 @@ pub enum EntryKind {
     File {
         /// Bytes of content, holes included.
         size: u64,
-        /// SHA-256 of the content.
+        /// Hash of the content.
         content: ContentHash,
     },
     /// A symbolic link, with its target as written.

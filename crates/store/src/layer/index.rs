@@ -5,11 +5,13 @@
 //! does not fit both is no index, and is made again from the layer.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use oci::{DiffId, Digest};
 use sha2::Digest as _;
 
-use super::{ContentHash, Entry, EntryKind, EntryPath, Metadata};
+use super::extent::{ExtentPart, SPARSE_PARTS_MAX};
+use super::{ContentHash, Entry, EntryKind, EntryPath, Extents, FileExtent, Metadata};
 
 /// A layer without its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct LayerIndex {
     /// Whether an entry's parent, or that of a hard link's target, is not a
     /// directory that an earlier entry of this layer names.
     pub implicit_parents: bool,
+    /// Where the contents of its files lie in the tar.
+    pub extents: Extents,
 }
 
 /// Of one file kept in an index: 64 KiB.
@@ -34,7 +38,7 @@ pub const SMALL_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// First bytes of an index.
 const MAGIC: &[u8; 8] = b"kilnidx\n";
 /// Changes with anything below, and with what a scan puts into an index.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEAD_BYTES: usize = MAGIC.len() + 4 + 32;
 
 /// Why bytes are no index: the caller treats it as absent.
@@ -62,6 +66,39 @@ impl LayerIndex {
                 .any(|entry| matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque))
     }
 
+    /// Where the content of the entry of that number lies in the tar. `None` for what is no regular
+    /// file, and for a file that can only be had by unpacking the layer.
+    pub fn extent(&self, entry: usize) -> Option<FileExtent> {
+        match self.entries.get(entry)?.kind {
+            EntryKind::File { size, .. } => self.extents.of(entry, size),
+            EntryKind::Directory
+            | EntryKind::Symlink { .. }
+            | EntryKind::HardLink { .. }
+            | EntryKind::CharacterDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Fifo
+            | EntryKind::Whiteout
+            | EntryKind::Opaque => None,
+        }
+    }
+
+    /// Whether the contents lie inside of the tar, in order: an index that was made elsewhere may
+    /// claim anything.
+    pub fn extents_fit(&self) -> bool {
+        let sizes = self.entries.iter().map(|entry| match entry.kind {
+            EntryKind::File { size, .. } => Some(size),
+            EntryKind::Directory
+            | EntryKind::Symlink { .. }
+            | EntryKind::HardLink { .. }
+            | EntryKind::CharacterDevice { .. }
+            | EntryKind::BlockDevice { .. }
+            | EntryKind::Fifo
+            | EntryKind::Whiteout
+            | EntryKind::Opaque => None,
+        });
+        self.extents.fit(sizes, self.tar_bytes)
+    }
+
     /// The index as bytes, with version and checksum.
     pub fn encode(&self) -> Vec<u8> {
         let Self {
@@ -70,6 +107,7 @@ impl LayerIndex {
             tar_bytes,
             small_files,
             implicit_parents,
+            extents,
         } = self;
         let mut out = Writer(Vec::with_capacity(HEAD_BYTES + entries.len() * 64));
         out.0.extend_from_slice(MAGIC);
@@ -89,6 +127,7 @@ impl LayerIndex {
             out.bytes(path.as_bytes());
             out.bytes(content);
         }
+        out.extents(extents);
         let checksum = sha2::Sha256::digest(&out.0[HEAD_BYTES..]);
         out.0[HEAD_BYTES - 32..HEAD_BYTES].copy_from_slice(&checksum);
         out.0
@@ -137,6 +176,35 @@ impl Writer {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
+    }
+
+    /// Starts as the distance from the one before: mostly two bytes each.
+    fn extents(&mut self, extents: &Extents) {
+        let Extents { starts, sparse } = extents;
+        self.number(starts.len() as u64);
+        let mut before = 0;
+        for start in starts {
+            match start {
+                None => self.number(0),
+                Some(start) => {
+                    // Never negative in a tar, but said as it is.
+                    let distance = start.get().wrapping_sub(before).cast_signed();
+                    self.number(1);
+                    self.signed(distance);
+                    before = start.get();
+                }
+            }
+        }
+        self.number(sparse.len() as u64);
+        for (entry, parts) in sparse {
+            self.number((*entry).into());
+            self.number(parts.len() as u64);
+            for part in &**parts {
+                self.number(part.file_offset);
+                self.number(part.tar_offset);
+                self.number(part.bytes);
+            }
+        }
     }
 
     /// The path without what it shares with the one before.
@@ -226,13 +294,51 @@ impl<'b> Reader<'b> {
         for _ in 0..self.count()? {
             small_files.insert(EntryPath::parse(self.bytes()?).ok()?, self.bytes()?.into());
         }
+        let extents = self.extents()?;
         self.0.is_empty().then_some(LayerIndex {
             diff_id: DiffId(diff_id),
             entries,
             tar_bytes,
             small_files,
             implicit_parents,
+            extents,
         })
+    }
+
+    fn extents(&mut self) -> Option<Extents> {
+        let mut starts = Vec::with_capacity(self.count()?);
+        let mut before = 0_u64;
+        for _ in 0..starts.capacity() {
+            starts.push(match self.number()? {
+                0 => None,
+                1 => {
+                    before = before.wrapping_add_signed(self.signed()?);
+                    Some(NonZeroU64::new(before)?)
+                }
+                _ => return None,
+            });
+        }
+        let mut sparse = BTreeMap::new();
+        let mut total = 0;
+        for _ in 0..self.count()? {
+            let entry = self.small()?;
+            let count = self.count()?;
+            total += count;
+            if total > SPARSE_PARTS_MAX {
+                return None;
+            }
+            let parts = (0..count)
+                .map(|_| {
+                    Some(ExtentPart {
+                        file_offset: self.number()?,
+                        tar_offset: self.number()?,
+                        bytes: self.number()?,
+                    })
+                })
+                .collect::<Option<_>>()?;
+            sparse.insert(entry, parts);
+        }
+        Some(Extents { starts, sparse })
     }
 
     fn entry(&mut self, path: &[u8]) -> Option<Entry> {
@@ -368,6 +474,18 @@ mod tests {
             tar_bytes: 10_240,
             small_files: BTreeMap::from([(path("etc/passwd"), (*b"root:x:0:0").into())]),
             implicit_parents: true,
+            extents: Extents {
+                starts: vec![None, NonZeroU64::new(512), NonZeroU64::new(u64::MAX)],
+                sparse: BTreeMap::from([(
+                    2,
+                    [ExtentPart {
+                        file_offset: 7,
+                        tar_offset: 1_024,
+                        bytes: 9,
+                    }]
+                    .into(),
+                )]),
+            },
         }
     }
 

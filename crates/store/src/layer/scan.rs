@@ -5,22 +5,26 @@
 //! tar, reads it and writes files. What is in memory at any time does not depend
 //! on the size of the layer, only the index does on the number of its entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-
-use oci::{Compression, Descriptor, DiffId, Digest, Hasher};
-use sha2::Digest as _;
 
 use super::admit::{EntryError, Gate};
 use super::archive::{ArchiveEntry, ArchiveKind};
 use super::decompress::{self, DecompressError};
+use super::extent::{ExtentPart, SPARSE_PARTS_MAX};
 use super::limits::Limits;
 use super::merge::{Merge, PlaceError};
+use super::restart::Start;
+use super::seek::{SeekTable, Span};
 use super::tar_reader::{Chunk, TarReadError, TarReader};
 use super::unpack::{Unpack, UnpackError, UnpackTarget};
 use super::whiteout::{self, WhiteoutError};
-use super::{ContentHash, Entry, EntryKind, EntryPath, LayerIndex, SMALL_FILE_BYTES_MAX};
+use super::{
+    ContentHash, ContentHasher, Entry, EntryKind, EntryPath, Extents, LayerIndex,
+    SMALL_FILE_BYTES_MAX,
+};
+use oci::{Compression, Descriptor, DiffId, Digest, Hasher};
 
 /// Bytes of tar that go from thread to thread at once.
 const PART_BYTES: usize = 256 * 1024;
@@ -105,6 +109,15 @@ impl ScanError {
     }
 }
 
+/// What one pass over a layer has found out.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// What is in it.
+    pub index: LayerIndex,
+    /// How to read parts of the blob from now on.
+    pub table: SeekTable,
+}
+
 /// Reads a layer blob to its end, once.
 ///
 /// # Errors
@@ -113,7 +126,7 @@ impl ScanError {
 /// wrong digest the digest is reported, because it says what to do: fetch
 /// again. What was unpacked until then stays where it is, for the caller to
 /// remove.
-pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
+pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<Scanned, ScanError> {
     let blob = Verified::new(input, options.expected_blob);
     let (full_sender, full) = sync_channel(PARTS);
     let (empty_sender, empty) = channel();
@@ -136,10 +149,18 @@ pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<LayerIn
             Ok(refused) => ScanError::Refused(refused),
             Err(error) => ScanError::Damaged(error),
         }),
-        (Ok(()), Err(error)) => Some(error),
-        (Ok(()), Ok(index)) => {
+        (Ok(_), Err(error)) => Some(error),
+        (Ok((starts, blob_bytes)), Ok((index, hashes))) => {
             blob.finish()?;
-            return verified_index(index, options);
+            let index = verified_index(index, options)?;
+            let table = SeekTable {
+                diff_id: index.diff_id.clone(),
+                compression: options.compression,
+                tar_bytes: index.tar_bytes,
+                blob_bytes,
+                spans: spans(starts, hashes, index.tar_bytes),
+            };
+            return Ok(Scanned { index, table });
         }
     };
     let failed = failed.expect("every other arm returned");
@@ -173,13 +194,30 @@ fn verified_index(index: LayerIndex, options: ScanOptions<'_>) -> Result<LayerIn
     }
 }
 
-/// The helper's work: fills parts until the blob or the reader ends.
+/// Where spans begin, and what is in them.
+fn spans(starts: Vec<Start>, hashes: Vec<ContentHash>, tar_bytes: u64) -> Vec<Span> {
+    // A span that would begin at the end has nothing in it, and no hash.
+    let starts = starts.into_iter().filter(|start| start.tar < tar_bytes);
+    starts
+        .zip(hashes)
+        .map(|(start, hash)| Span { start, hash })
+        .collect()
+}
+
+/// A part of the tar, and where spans begin in it.
+struct Part {
+    bytes: Vec<u8>,
+    cuts: Vec<u64>,
+}
+
+/// The helper's work: fills parts until the blob or the reader ends. Returns where spans begin, and
+/// how long the blob is.
 fn decompress_parts<R: Read + Send>(
     blob: &mut Verified<R>,
     options: ScanOptions<'_>,
-    full: &SyncSender<Vec<u8>>,
+    full: &SyncSender<Part>,
     empty: &Receiver<Vec<u8>>,
-) -> io::Result<()> {
+) -> io::Result<(Vec<Start>, u64)> {
     let mut tar = decompress::labelled(blob, options.compression, options.limits)?;
     loop {
         let mut part = empty.try_recv().unwrap_or_else(|_| vec![0; PART_BYTES]);
@@ -199,22 +237,29 @@ fn decompress_parts<R: Read + Send>(
         }
         part.truncate(filled);
         // A reader that is gone has its own error to tell.
-        let gone = filled > 0 && full.send(part).is_err();
+        let cuts = tar.news();
+        let gone = filled > 0 && full.send(Part { bytes: part, cuts }).is_err();
         outcome?;
         if gone || filled < PART_BYTES {
-            return Ok(());
+            return Ok(tar.into_starts());
         }
     }
 }
 
 /// The caller's work: tar to index, and to disk.
-fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
+fn read_layer(
+    parts: Parts,
+    options: ScanOptions<'_>,
+) -> Result<(LayerIndex, Vec<ContentHash>), ScanError> {
     let mut tar = TarReader::new(parts, options.limits);
     let mut gate = Gate::new(options.limits);
     let lower = options.unpack.and_then(|target| target.lower);
     let mut merge = Merge::growing(lower);
     let mut unpack = options.unpack.map(Unpack::new).transpose()?;
     let mut small_files = BTreeMap::new();
+    let mut extents = Extents::default();
+    let mut sparse_parts = 0;
+    let mut hasher = ContentHasher::default();
     while let Some(raw) = tar.next_entry().map_err(ScanError::Tar)? {
         let admitted = gate.admit(raw)?;
         let entry = layer_entry(admitted)?;
@@ -232,14 +277,28 @@ fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, Scan
             }
             _ => None,
         };
-        let Some(size) = size else { continue };
+        let Some(size) = size else {
+            extents.push(None);
+            continue;
+        };
+        let entry = extents.starts.len();
+        let start = tar.bytes_read();
+        // Of a file with holes, what the tar has of it.
+        let mut parts: Option<Vec<ExtentPart>> = None;
+        let (mut in_file, mut in_tar) = (0, start);
         let keeps = is_small_file(&path) && size <= SMALL_FILE_BYTES_MAX;
         let mut kept = Vec::new();
-        let mut hasher = sha2::Sha256::new();
+        hasher.reset();
         while let Some(chunk) = tar.next_chunk().map_err(ScanError::Tar)? {
             match chunk {
                 Chunk::Data(bytes) => {
                     hasher.update(bytes);
+                    let count = bytes.len() as u64;
+                    if let Some(parts) = &mut parts {
+                        append(parts, in_file, in_tar, count);
+                    }
+                    in_file += count;
+                    in_tar += count;
                     if keeps {
                         kept.extend_from_slice(bytes);
                     }
@@ -248,6 +307,12 @@ fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, Scan
                     }
                 }
                 Chunk::Hole(bytes) => {
+                    if parts.is_none() {
+                        let mut before = Vec::new();
+                        append(&mut before, 0, start, in_file);
+                        parts = Some(before);
+                    }
+                    in_file += bytes;
                     zeros(bytes, |part| {
                         hasher.update(part);
                         if keeps {
@@ -260,9 +325,21 @@ fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, Scan
                 }
             }
         }
+        match parts {
+            None => extents.push((size > 0).then_some(start)),
+            Some(parts) => {
+                extents.push(None);
+                sparse_parts += parts.len();
+                if let Ok(entry) = u32::try_from(entry)
+                    && sparse_parts <= SPARSE_PARTS_MAX
+                {
+                    extents.sparse.insert(entry, parts.into());
+                }
+            }
+        }
         merge.amend_last(EntryKind::File {
             size,
-            content: ContentHash(hasher.finalize().into()),
+            content: hasher.finish(),
         });
         if let (Some(file), Some(metadata)) = (file, &metadata) {
             file.finish(metadata)?;
@@ -278,15 +355,17 @@ fn read_layer(parts: Parts, options: ScanOptions<'_>) -> Result<LayerIndex, Scan
         unpack.finish(&merge)?;
     }
     let tar_bytes = tar.bytes_read();
-    let diff_id = tar.into_inner().diff_id();
+    let (diff_id, hashes) = tar.into_inner().finish();
     let (entries, implicit_parents) = merge.into_entries();
-    Ok(LayerIndex {
+    let index = LayerIndex {
         diff_id,
         entries,
         tar_bytes,
         small_files,
         implicit_parents,
-    })
+        extents,
+    };
+    Ok((index, hashes))
 }
 
 /// What an entry of a tar is in a layer: itself, or a mark.
@@ -330,6 +409,19 @@ fn is_small_file(path: &EntryPath) -> bool {
     matches!(path.name(), b"passwd" | b"group")
 }
 
+/// Adds bytes to the parts of a file, to the last one where they continue it.
+fn append(parts: &mut Vec<ExtentPart>, file_offset: u64, tar_offset: u64, bytes: u64) {
+    match parts.last_mut() {
+        _ if bytes == 0 => {}
+        Some(last) if last.file_offset + last.bytes == file_offset => last.bytes += bytes,
+        Some(_) | None => parts.push(ExtentPart {
+            file_offset,
+            tar_offset,
+            bytes,
+        }),
+    }
+}
+
 fn zeros(mut bytes: u64, mut each: impl FnMut(&[u8])) {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while bytes > 0 {
@@ -353,27 +445,59 @@ fn downcast(error: io::Error) -> Result<DecompressError, io::Error> {
 
 /// The tar as the helper hands it over, hashed on arrival.
 struct Parts {
-    full: Receiver<Vec<u8>>,
+    full: Receiver<Part>,
     empty: Sender<Vec<u8>>,
     part: Vec<u8>,
     consumed: usize,
     hasher: Hasher,
+    /// Bytes that arrived.
+    arrived: u64,
+    /// Where spans begin that have not arrived yet.
+    cuts: VecDeque<u64>,
+    span: ContentHasher,
+    spans: Vec<ContentHash>,
 }
 
 impl Parts {
-    fn new(full: Receiver<Vec<u8>>, empty: Sender<Vec<u8>>) -> Self {
+    fn new(full: Receiver<Part>, empty: Sender<Vec<u8>>) -> Self {
         Self {
             full,
             empty,
             part: Vec::new(),
             consumed: 0,
             hasher: Hasher::default(),
+            arrived: 0,
+            cuts: VecDeque::new(),
+            span: ContentHasher::default(),
+            spans: Vec::new(),
         }
     }
 
-    /// Of everything that arrived.
-    fn diff_id(self) -> DiffId {
-        DiffId(self.hasher.finish())
+    /// Hashes what has arrived.
+    fn take_note(&mut self, part: &Part) {
+        self.hasher.update(&part.bytes);
+        self.cuts.extend(&part.cuts);
+        let mut rest = &part.bytes[..];
+        while let Some(cut) = self.cuts.front() {
+            let before = usize::try_from(cut - self.arrived).unwrap_or(usize::MAX);
+            let Some((ends, begins)) = rest.split_at_checked(before) else {
+                break;
+            };
+            self.span.update(ends);
+            self.spans.push(self.span.finish());
+            self.span.reset();
+            self.arrived = *cut;
+            rest = begins;
+            self.cuts.pop_front();
+        }
+        self.span.update(rest);
+        self.arrived += rest.len() as u64;
+    }
+
+    /// The diff id of everything that arrived, and the hashes of its spans.
+    fn finish(mut self) -> (DiffId, Vec<ContentHash>) {
+        self.spans.push(self.span.finish());
+        (DiffId(self.hasher.finish()), self.spans)
     }
 }
 
@@ -393,8 +517,8 @@ impl BufRead for Parts {
         if self.consumed == self.part.len()
             && let Ok(next) = self.full.recv()
         {
-            self.hasher.update(&next);
-            let spent = std::mem::replace(&mut self.part, next);
+            self.take_note(&next);
+            let spent = std::mem::replace(&mut self.part, next.bytes);
             self.consumed = 0;
             // The helper may be done and want no more.
             let _ = self.empty.send(spent);

@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use oci::{DiffId, Digest};
 
 use super::merge::Merge;
-use super::{Entry, EntryKind, EntryPath, LayerIndex, Metadata, PathError};
+use super::{Entry, EntryKind, EntryPath, Extents, FileExtent, LayerIndex, Metadata, PathError};
 
 /// How many symbolic links one path may lead through: MAXSYMLINKS of Linux.
 pub const LINKS_MAX: usize = 40;
@@ -368,6 +368,14 @@ impl<'t> Node<'t> {
         self.record().content.map(|id| self.tree.node(id))
     }
 
+    /// Where the content of a regular file lies in the tar of [`Self::layer`]; asked of a hard
+    /// link's [`Self::content`]. `None` for what is no file, and for a file that can only be had by
+    /// unpacking its layer.
+    pub fn extent(self) -> Option<FileExtent> {
+        let (layer, entry) = self.record().origin?;
+        self.tree.layers[layer as usize].extent(entry as usize)
+    }
+
     /// Whether it is a directory.
     pub fn is_directory(self) -> bool {
         self.record().directory
@@ -430,5 +438,6 @@ pub(super) fn unfinished(entries: Vec<Entry>) -> LayerIndex {
         tar_bytes: 0,
         small_files: BTreeMap::new(),
         implicit_parents: false,
+        extents: Extents::default(),
     }
 }

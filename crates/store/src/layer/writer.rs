@@ -7,11 +7,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use oci::{Compression, Descriptor, DiffId, MediaType};
-use sha2::Digest as _;
 
 use super::compress::{Codec, Output, Packed, Packer, default_level, levels};
 use super::tar_writer::{self, TarError};
-use super::{ContentHash, Entry, EntryKind, EntryPath, LayerIndex, Metadata, SMALL_FILE_BYTES_MAX};
+use super::{
+    ContentHash, ContentHasher, Entry, EntryKind, EntryPath, Extents, LayerIndex, Metadata,
+    SMALL_FILE_BYTES_MAX,
+};
 use crate::blob::BlobWriter;
 use crate::disk::DiskError;
 use crate::store::Store;
@@ -115,6 +117,7 @@ pub struct LayerWriter {
     /// The directories that the last entry is in, as far as the layer has them.
     inside: Vec<EntryPath>,
     implicit_parents: bool,
+    extents: Extents,
     /// Headers, kept for their capacity.
     scratch: Vec<u8>,
     broken: bool,
@@ -136,6 +139,7 @@ impl LayerWriter {
             small_files: BTreeMap::new(),
             inside: Vec::new(),
             implicit_parents: false,
+            extents: Extents::default(),
             scratch: Vec::new(),
             broken: false,
         })
@@ -155,7 +159,7 @@ impl LayerWriter {
             EntryKind::File { size: 0, .. } => {
                 entry.kind = EntryKind::File {
                     size: 0,
-                    content: ContentHash(sha2::Sha256::digest(b"").into()),
+                    content: ContentHash::of(b""),
                 };
             }
             EntryKind::File { .. } => return Err(LayerError::NoContent(entry.path)),
@@ -178,7 +182,7 @@ impl LayerWriter {
             | EntryKind::Fifo => {}
         }
         self.write_header(&entry)?;
-        self.end(entry);
+        self.end(entry, None);
         Ok(())
     }
 
@@ -208,6 +212,7 @@ impl LayerWriter {
         self.begin(&entry.path, &entry.kind)?;
         self.broken = true;
         self.write_header(&entry)?;
+        let start = self.packer.position();
         let small =
             matches!(entry.path.name(), b"passwd" | b"group") && size <= SMALL_FILE_BYTES_MAX;
         let hash = if small {
@@ -223,7 +228,7 @@ impl LayerWriter {
             size,
             content: hash,
         };
-        self.end(entry);
+        self.end(entry, (size > 0).then_some(start));
         Ok(hash)
     }
 
@@ -259,6 +264,7 @@ impl LayerWriter {
             tar_bytes,
             small_files: self.small_files,
             implicit_parents: self.implicit_parents,
+            extents: self.extents,
         });
         self.store.indexes().put(Arc::clone(&index))?;
         let media_type = MediaType::OciLayer(self.options.compression);
@@ -310,7 +316,8 @@ impl LayerWriter {
         Ok(())
     }
 
-    fn end(&mut self, entry: Entry) {
+    fn end(&mut self, entry: Entry, content: Option<u64>) {
+        self.extents.push(content);
         if entry.kind == EntryKind::Directory {
             self.inside.push(entry.path.clone());
         }
@@ -337,7 +344,7 @@ impl LayerWriter {
             expected: size,
             found: None,
         };
-        let mut hasher = known.is_none().then(sha2::Sha256::new);
+        let mut hasher = known.is_none().then(ContentHasher::default);
         let mut left = size;
         // A file is asked for one byte more than it should have: one that has
         // grown gives it, and it costs no call of its own.
@@ -371,7 +378,7 @@ impl LayerWriter {
         let zeros = [0; tar_writer::BLOCK_BYTES];
         self.packer.write(&zeros[..tar_writer::padding(size)])?;
         Ok(match (hasher, known) {
-            (Some(hasher), _) => ContentHash(hasher.finalize().into()),
+            (Some(hasher), _) => hasher.finish(),
             (None, Some(known)) => known,
             (None, None) => unreachable!("without a known hash one is computed"),
         })

@@ -307,6 +307,7 @@ pub(crate) fn scan_bytes(
             unpack,
         },
     )
+    .map(|scanned| scanned.index)
 }
 
 pub(crate) fn index(tar: &[u8]) -> LayerIndex {

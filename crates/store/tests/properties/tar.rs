@@ -97,7 +97,7 @@ fn index(tar: &[u8]) -> Option<LayerIndex> {
         limits: LIMITS,
         unpack: None,
     };
-    let index = scan(tar, options).ok()?;
+    let index = scan(tar, options).ok()?.index;
     let mut hasher = Hasher::default();
     hasher.update(tar);
     assert_eq!(

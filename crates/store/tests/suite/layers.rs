@@ -104,7 +104,8 @@ fn our_own_reader_finds_what_was_written() {
                 unpack: None,
             },
         )
-        .unwrap();
+        .unwrap()
+        .index;
         assert_eq!(index, *layer.index);
         drop(store);
         let store = open(directory.path());
