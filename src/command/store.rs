@@ -109,6 +109,8 @@ fn usage(store: &store::Store) -> Result<ExitCode, ProgramError> {
     };
     row("blobs", usage.blobs);
     row("layer indexes", usage.indexes);
+    row("seek tables", usage.seek_tables);
+    row("layer parts", usage.spans);
     row("unpacked layers", usage.unpacked);
     row("cache records", usage.records);
     row("images", usage.images);
@@ -136,6 +138,8 @@ fn verify(store: &store::Store, repair: bool) -> Result<ExitCode, ProgramError> 
         let kind = match kind {
             Kind::Blob => "blob",
             Kind::Index => "layer index",
+            Kind::SeekTable => "seek table",
+            Kind::Span => "part of a layer",
             Kind::Unpacked => "unpacked layer",
             Kind::Record => "cache record",
             Kind::Image => "image name",

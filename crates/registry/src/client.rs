@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository};
 
-use crate::blob;
 use crate::error::{ErrorKind, Operation};
 use crate::exchange::Hosts;
 use crate::{
     BlobReader, BlobSource, BlobStream, ClientOptions, ConsumeError, Error, MountOutcome, Progress,
     PushOptions, Pushed, Selector, Traffic,
 };
+use crate::{blob, blob_range};
 use crate::{manifest, upload};
 
 /// A client for any number of registries. Cheap to clone; clones share
@@ -117,6 +117,22 @@ impl Client {
             descriptor.clone(),
             progress,
         )
+    }
+
+    /// Fetches a part of a blob. Nothing says that the bytes are right: the caller has to know
+    /// what they should be.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Ranges`] where the registry only gives blobs as a whole;
+    /// [`ErrorKind::TooLarge`] beyond [`crate::RANGE_BYTES_MAX`] or the end of the blob.
+    pub async fn blob_range(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+        range: std::ops::Range<u64>,
+    ) -> Result<Bytes, Error> {
+        blob_range::fetch(&self.hosts, repository, descriptor, range).await
     }
 
     /// Fetches a blob and has `consume` read it on a thread for blocking work.

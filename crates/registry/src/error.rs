@@ -53,6 +53,8 @@ pub enum ErrorKind {
     Protocol,
     /// Something that kiln does not do.
     Unsupported,
+    /// Blobs come as a whole only: a wish for a part was ignored or misunderstood.
+    Ranges,
     /// A pushed manifest names a blob that the registry does not have.
     BlobUnknown {
         /// The blob, where the registry named it.
@@ -272,6 +274,7 @@ impl Error {
             ErrorKind::Protocol
             | ErrorKind::Unsupported
             | ErrorKind::TooLarge
+            | ErrorKind::Ranges
             | ErrorKind::Blocked
             | ErrorKind::Refused
             | ErrorKind::Source => return None,
@@ -320,6 +323,7 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::NotFound => "it does not exist",
+            Self::Ranges => "blobs can only be had as a whole",
             Self::Unauthorized => "the registry does not accept the credentials",
             Self::Denied => "access is denied",
             Self::RateLimited {

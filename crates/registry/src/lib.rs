@@ -14,6 +14,7 @@
 
 mod auth;
 mod blob;
+mod blob_range;
 mod body;
 mod client;
 mod endpoint;
@@ -33,6 +34,7 @@ pub use auth::{
     HelperError, Secret,
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
+pub use blob_range::RANGE_BYTES_MAX;
 pub use client::Client;
 pub use error::{Error, ErrorKind, Operation, RegistryMessage};
 pub use manifest::Selector;

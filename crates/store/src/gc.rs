@@ -14,9 +14,11 @@ use crate::dir::{Dir, FileKind};
 use crate::disk::{DiskError, On as _};
 use crate::image::{IMAGES, Image};
 use crate::indexes::{INDEXES, index_path};
-use crate::layer::LayerIndex;
+use crate::layer::{LayerIndex, SeekTable};
 use crate::lock;
 use crate::record::{RECORDS, open_unnoticed, read_bounded, unseal};
+use crate::seek_tables::{SEEK_TABLES, seek_table_path};
+use crate::spans::{self, SPANS};
 use crate::stat_cache::{self, STAT};
 use crate::store::{BLOBS, LOCK_FILE, Store, TMP, TRASH};
 use crate::unpacked::UNPACKED;
@@ -37,6 +39,10 @@ pub struct Usage {
     pub blobs: Amount,
     /// What is in layers.
     pub indexes: Amount,
+    /// How to read parts of layers.
+    pub seek_tables: Amount,
+    /// Parts of layers that were fetched.
+    pub spans: Amount,
     /// Layers as directories; the count is of directories.
     pub unpacked: Amount,
     /// Answers of the build cache.
@@ -59,6 +65,8 @@ impl Usage {
         let Self {
             blobs,
             indexes,
+            seek_tables,
+            spans,
             unpacked,
             records,
             images,
@@ -70,6 +78,8 @@ impl Usage {
         [
             blobs,
             indexes,
+            seek_tables,
+            spans,
             unpacked,
             records,
             images,
@@ -91,6 +101,10 @@ pub enum Kind {
     Blob,
     /// What is in a layer.
     Index,
+    /// How to read parts of a layer.
+    SeekTable,
+    /// A part of a layer.
+    Span,
     /// The record of an unpacked layer, or its directory.
     Unpacked,
     /// An answer of the build cache.
@@ -211,6 +225,8 @@ impl Store {
         Ok(Usage {
             blobs: files(BLOBS)?,
             indexes: files(INDEXES)?,
+            seek_tables: files(SEEK_TABLES)?,
+            spans: files(SPANS)?,
             unpacked,
             records: files(RECORDS)?,
             images: files(IMAGES)?,
@@ -238,6 +254,8 @@ impl Store {
         let parts = [
             (BLOBS, Kind::Blob),
             (INDEXES, Kind::Index),
+            (SEEK_TABLES, Kind::SeekTable),
+            (SPANS, Kind::Span),
             (RECORDS, Kind::Record),
             (IMAGES, Kind::Image),
             (STAT, Kind::StatCache),
@@ -321,6 +339,8 @@ impl Store {
 
     fn prune_alone(&self, options: &PruneOptions) -> Result<Pruned, DiskError> {
         self.parts().indexes.forget();
+        self.parts().seek_tables.forget();
+        self.parts().spans.forget();
         self.parts().unpacked.forget();
         let now = SystemTime::now();
         let mut pruned = Pruned::default();
@@ -365,7 +385,7 @@ impl Store {
         let root = self.path();
         let needed = self.needed();
         let mut found = Vec::new();
-        for name in [BLOBS, INDEXES, RECORDS, STAT] {
+        for name in [BLOBS, INDEXES, SEEK_TABLES, SPANS, RECORDS, STAT] {
             each_file(root, Path::new(name), &mut |path, metadata| {
                 if metadata.is_dir() {
                     return Ok(Descend::Yes);
@@ -415,6 +435,7 @@ impl Store {
                 continue;
             }
             needed.insert(blob_path(&descriptor.digest));
+            needed.insert(seek_table_path(&descriptor.digest));
             let is_document =
                 descriptor.media_type.is_manifest() || descriptor.media_type.is_index();
             let is_config = matches!(
@@ -581,7 +602,7 @@ fn blob_path(digest: &Digest) -> PathBuf {
 /// here is one that stands in an object's place.
 fn is_object_place(kind: Kind, path: &Path) -> bool {
     let components = match kind {
-        Kind::Blob | Kind::Index => 4,
+        Kind::Blob | Kind::Index | Kind::SeekTable | Kind::Span => 4,
         Kind::Record | Kind::Unpacked => 3,
         Kind::Image | Kind::StatCache => 2,
         Kind::Stray => return true,
@@ -633,6 +654,29 @@ fn fault(
                 Ok(index) if index.diff_id == DiffId(digest) => Ok(None),
                 Ok(index) => wrong(format!("it is the index of {}", index.diff_id)),
                 Err(error) => wrong(error.to_string()),
+            }
+        }
+        Kind::SeekTable => {
+            let Some(digest) = digest_at(path) else {
+                return stray("its name is not a digest");
+            };
+            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).on("read", &full)?;
+            match SeekTable::check(&bytes, &digest) {
+                Ok(()) => Ok(None),
+                Err(error) => wrong(error.to_string()),
+            }
+        }
+        Kind::Span => {
+            let Some(file) = open_unnoticed(&full).on("open", &full)? else {
+                return Ok(None);
+            };
+            match spans::is_sound(file).on("read", &full)? {
+                true => Ok(None),
+                false => wrong("its checksum does not fit its content".into()),
             }
         }
         Kind::Record | Kind::Unpacked | Kind::Image => {

@@ -11,6 +11,8 @@
 //!   sweep                held while cleaning up behind dead processes
 //!   blobs/sha256/ab/…    content by digest: layers, configs, manifests
 //!   indexes/sha256/ab/…  what is in a layer, by diff id
+//!   seek/sha256/ab/…     how to read parts of a layer, by the digest of its blob
+//!   spans/ab/DIGEST/…    parts of layers that were read so
 //!   unpacked/ab/KEY.TAG/ a layer or a stack as a directory, for mounting
 //!   unpacked/ab/KEY      the record that such a directory is complete
 //!   records/ab/…         answers of the build cache, by key
@@ -41,6 +43,8 @@ pub mod layer;
 mod lock;
 pub mod record;
 pub mod scratch;
+pub mod seek_tables;
+pub mod spans;
 pub mod stat_cache;
 mod store;
 mod trash;

@@ -16,6 +16,8 @@ use crate::indexes::{INDEXES, Indexes};
 use crate::lock;
 use crate::record::{RECORDS, RecordFiles, Records};
 use crate::scratch::{Process, Scratch, make_directory};
+use crate::seek_tables::{SEEK_TABLES, SeekTables};
+use crate::spans::{SPANS, Spans};
 use crate::stat_cache::{STAT, StatCache};
 use crate::trash::Trash;
 use crate::unpacked::{UNPACKED, Unpacked};
@@ -76,6 +78,8 @@ pub struct Store(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) blobs: Blobs,
     pub(crate) indexes: Indexes,
+    pub(crate) seek_tables: SeekTables,
+    pub(crate) spans: Spans,
     pub(crate) unpacked: Unpacked,
     pub(crate) records: Records,
     pub(crate) images: Images,
@@ -144,6 +148,8 @@ impl Store {
                 Arc::clone(&committer),
             ),
             indexes: Indexes::new(files.clone(), Arc::clone(&process)),
+            seek_tables: SeekTables::new(files.clone(), Arc::clone(&process)),
+            spans: Spans::new(Arc::clone(&root), Arc::clone(&process)),
             unpacked: Unpacked::new(files.clone(), Arc::clone(&process), Arc::clone(&trash)),
             records: Records::new(files.clone()),
             images: Images::new(files),
@@ -196,6 +202,16 @@ impl Store {
     /// What is in layers, by diff id.
     pub fn indexes(&self) -> &Indexes {
         &self.0.indexes
+    }
+
+    /// How to read parts of layers, by the digest of the blob.
+    pub fn seek_tables(&self) -> &SeekTables {
+        &self.0.seek_tables
+    }
+
+    /// Parts of layers that were fetched.
+    pub fn spans(&self) -> &Spans {
+        &self.0.spans
     }
 
     /// Layers as directories.
@@ -302,7 +318,18 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
             // Another process may be making the same store; what it has made so
             // far has our names.
             let parts = [
-                BLOBS, INDEXES, UNPACKED, RECORDS, IMAGES, STAT, CACHES, TMP, TRASH, LOCK_FILE,
+                BLOBS,
+                INDEXES,
+                SEEK_TABLES,
+                SPANS,
+                UNPACKED,
+                RECORDS,
+                IMAGES,
+                STAT,
+                CACHES,
+                TMP,
+                TRASH,
+                LOCK_FILE,
                 SWEEP_FILE,
             ];
             for item in std::fs::read_dir(path).on("list", path)? {

@@ -106,6 +106,15 @@ impl SeekTable {
         self.spans[span].start.tar..end
     }
 
+    /// The hash of one span.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such span.
+    pub fn hash(&self, span: usize) -> ContentHash {
+        self.spans[span].hash
+    }
+
     /// The spans that hold a range of the tar; `None` where it goes beyond its end.
     pub fn spans_of(&self, tar: &Range<u64>) -> Option<Range<usize>> {
         if tar.start >= tar.end {
@@ -252,6 +261,22 @@ impl SeekTable {
     ///
     /// Damage, a version that this one does not know, or a table of another blob.
     pub fn decode_table(bytes: &[u8], blob: &Digest, blob_bytes: u64) -> Result<Self, TableError> {
+        let table = Self::parse(bytes, blob)?;
+        if table.blob_bytes != blob_bytes || !table.is_sound() {
+            return Err(TableError::Damaged);
+        }
+        Ok(table)
+    }
+
+    /// Whether bytes are a table of `blob`, whose size is not known.
+    pub(crate) fn check(bytes: &[u8], blob: &Digest) -> Result<(), TableError> {
+        match Self::parse(bytes, blob)?.is_sound() {
+            true => Ok(()),
+            false => Err(TableError::Damaged),
+        }
+    }
+
+    fn parse(bytes: &[u8], blob: &Digest) -> Result<Self, TableError> {
         let (magic, rest) = bytes.split_first_chunk::<8>().ok_or(TableError::Magic)?;
         if magic != MAGIC {
             return Err(TableError::Magic);
@@ -265,11 +290,7 @@ impl SeekTable {
         if blake3::hash(body).as_bytes() != checksum {
             return Err(TableError::Damaged);
         }
-        let table = Words(body).table(blob).ok_or(TableError::Damaged)?;
-        if table.blob_bytes != blob_bytes || !table.is_sound() {
-            return Err(TableError::Damaged);
-        }
-        Ok(table)
+        Words(body).table(blob).ok_or(TableError::Damaged)
     }
 
     /// Whether the spans can be those of some layer.
