@@ -15,13 +15,14 @@ use shelf::ShelfError;
 use store::Store;
 use store::dir::Dir;
 use store::layer::{
-    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Settled, Tree, UnpackTarget, scan,
-    settle,
+    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Scanned, Settled, Tree, UnpackTarget,
+    scan, settle,
 };
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
 
 use crate::event::{Direction, Event, Reporter};
+use crate::lazy::Lazy;
 use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
 
@@ -40,6 +41,7 @@ pub(crate) struct Layers {
     scratch: Arc<Scratch>,
     /// Where blobs that are not in the store can be had.
     origins: Origins,
+    lazy: Arc<Lazy>,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
     /// The latest trees, the oldest first.
@@ -84,7 +86,9 @@ impl Layers {
         scratch: Arc<Scratch>,
         origins: Origins,
     ) -> Self {
+        let lazy = Lazy::new(store.clone(), client.clone(), origins.clone());
         Self {
+            lazy: Arc::new(lazy),
             store,
             client,
             reporter,
@@ -99,6 +103,11 @@ impl Layers {
     /// Where blobs can be had that are not in the store.
     pub(crate) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    /// Reads contents of layers where they lie.
+    pub(crate) fn lazy(&self) -> &Arc<Lazy> {
+        &self.lazy
     }
 
     /// The merged view of a stack. `soon` says that the stack is going to be
@@ -288,13 +297,28 @@ impl Layers {
         Arc::clone(turns.entry(diff_id.clone()).or_default())
     }
 
-    /// One pass over a layer's bytes, wherever they are.
+    /// One pass over a layer's bytes, wherever they are. The store keeps how to read parts of it
+    /// from now on.
     async fn read(
         &self,
         layer: &LayerRef,
         unpack: bool,
         lower: Option<Arc<Tree>>,
     ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
+        let (Scanned { index, table }, directory) = self.pass(layer, unpack, lower).await?;
+        let tables = self.store.seek_tables();
+        if !tables.contains(&layer.blob.digest) {
+            tables.put(&layer.blob.digest, Arc::new(table))?;
+        }
+        Ok((index, directory))
+    }
+
+    async fn pass(
+        &self,
+        layer: &LayerRef,
+        unpack: bool,
+        lower: Option<Arc<Tree>>,
+    ) -> Result<(Scanned, Option<PathBuf>), LayerError> {
         let pass = Pass::new(layer, unpack.then(|| Arc::clone(&self.scratch)), lower)?;
         if self.store.blobs().has(&layer.blob) {
             let blobs = self.store.blobs().clone();
@@ -404,7 +428,7 @@ impl Pass {
     fn read(
         &self,
         input: &mut (impl std::io::Read + Send),
-    ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
+    ) -> Result<(Scanned, Option<PathBuf>), LayerError> {
         let path = self
             .unpack_in
             .as_ref()
@@ -435,6 +459,6 @@ impl Pass {
             digest: self.blob.digest.clone(),
             source,
         })?;
-        Ok((scanned.index, path))
+        Ok((scanned, path))
     }
 }

@@ -23,6 +23,7 @@ mod image_set;
 mod interrupt;
 mod layers;
 mod layout;
+mod lazy;
 mod machine;
 mod origins;
 mod output;
