@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::commit::{CommitError, Committer};
 use crate::disk::{DiskError, On as _};
 use crate::image::{IMAGES, Images};
 use crate::indexes::{INDEXES, Indexes};
+use crate::layer::Pool;
 use crate::lock;
 use crate::record::{RECORDS, RecordFiles, Records};
 use crate::scratch::{Process, Scratch, make_directory};
@@ -88,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) process: Arc<Process>,
     pub(crate) trash: Arc<Trash>,
     pub(crate) root: Arc<Path>,
+    pool: Pool,
     /// Held shared by every process, alone by the one that removes.
     pub(crate) lock: File,
 }
@@ -162,6 +165,7 @@ impl Store {
             process,
             trash,
             root,
+            pool: Pool::default(),
             lock,
         }));
         if let Some(since) = dead
@@ -192,6 +196,12 @@ impl Store {
     /// The disk's.
     pub fn scratch(&self) -> Result<Scratch, DiskError> {
         self.0.process.scratch()
+    }
+
+    /// The threads that pack layers, of which there may be this many.
+    pub(crate) fn pool(&self, threads: NonZeroUsize) -> Pool {
+        self.0.pool.allow(threads);
+        self.0.pool.clone()
     }
 
     /// Content by digest.

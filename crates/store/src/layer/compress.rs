@@ -1,52 +1,35 @@
 //! The pipeline from tar bytes to a blob: hash, cut into blocks of fixed size,
-//! compress the blocks on several threads, join them in order.
+//! compress, join in order, hash and write.
 //!
 //! Every block is a gzip member or a zstd frame of its own: the bytes depend on
 //! the input and the level, never on the number of threads or the machine; and
-//! whoever reads the blob can start at any block. Memory is bounded by the
-//! blocks in flight. A stream of at most one block starts no thread.
+//! whoever reads the blob can start at any block.
+//!
+//! ```text
+//! caller ── blocks ─┬─ in order ── hash: the diff id
+//!                   └─ compress ── in order ── hash and write: the blob
+//! ```
+//!
+//! The three are work for the threads of a [`Pool`], each block's for any of
+//! them; where order matters, one thread at a time does what has come up to
+//! then. A stream of at most one block, or of a pool of one thread, is packed
+//! by its caller.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::num::NonZeroUsize;
-use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
-use libdeflater::{CompressionLvl, Compressor as Deflater};
 use oci::{Algorithm, Compression, DiffId, Hasher};
 
+use super::codec::{Codec, Engine, Engines};
+use super::pool::{Buffer, Pool};
 use crate::disk::DiskError;
 
 /// Bytes of tar in one member or frame. Decides the bytes of blobs.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
-/// The gzip level where none is asked for: better than zlib's 6 in ratio and
-/// speed.
-const GZIP_LEVEL: i32 = 4;
-/// The zstd level where none is asked for.
-const ZSTD_LEVEL: i32 = 3;
-
-/// The levels that a compression has, from the quickest to the smallest.
-pub fn levels(compression: Compression) -> std::ops::RangeInclusive<i32> {
-    match compression {
-        Compression::None => 0..=0,
-        Compression::Gzip => 0..=9,
-        Compression::Zstd => 1..=22,
-    }
-}
-
-/// The level that is used when none is asked for.
-pub fn default_level(compression: Compression) -> i32 {
-    match compression {
-        Compression::None => 0,
-        Compression::Gzip => GZIP_LEVEL,
-        Compression::Zstd => ZSTD_LEVEL,
-    }
-}
-
 /// Where compressed bytes go.
-pub(crate) trait Output {
+pub(crate) trait Output: Send + 'static {
     fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError>;
     /// The error of a compressor that has no memory.
     fn refuse(&self, cause: io::Error) -> DiskError;
@@ -54,16 +37,29 @@ pub(crate) trait Output {
 
 /// The pipeline. Bytes are put straight into the current block: ask for
 /// [`Packer::space`], fill a part, [`Packer::advance`].
-pub(crate) struct Packer<O> {
-    output: O,
-    hasher: Hasher,
+pub(crate) struct Packer<O: Output> {
     tar_bytes: u64,
     block: Vec<u8>,
     filled: usize,
     codec: Codec,
-    own: Engine,
-    threads: NonZeroUsize,
-    farm: Option<Farm>,
+    pool: Pool,
+    stage: Stage<O>,
+}
+
+/// Who packs.
+enum Stage<O: Output> {
+    /// The caller.
+    Inline(Box<Inline<O>>),
+    /// The pool.
+    Shared(Line<O>),
+    /// Nobody any more.
+    Over,
+}
+
+struct Inline<O> {
+    output: O,
+    hasher: Hasher,
+    engine: Engine,
     compressed: Vec<u8>,
 }
 
@@ -75,26 +71,20 @@ pub(crate) struct Packed<O> {
     pub(crate) tar_bytes: u64,
 }
 
-/// Compression and level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Codec {
-    pub(crate) compression: Compression,
-    pub(crate) level: i32,
-}
-
 impl<O: Output> Packer<O> {
-    pub(crate) fn new(output: O, codec: Codec, threads: NonZeroUsize) -> Self {
+    pub(crate) fn new(output: O, codec: Codec, pool: Pool) -> Self {
         Self {
-            output,
-            hasher: Hasher::new(Algorithm::Sha256),
             tar_bytes: 0,
             block: vec![0; BLOCK_BYTES],
             filled: 0,
             codec,
-            own: Engine::new(codec),
-            threads,
-            farm: None,
-            compressed: Vec::new(),
+            pool,
+            stage: Stage::Inline(Box::new(Inline {
+                output,
+                hasher: Hasher::new(Algorithm::Sha256),
+                engine: Engine::new(codec),
+                compressed: Vec::new(),
+            })),
         }
     }
 
@@ -129,53 +119,47 @@ impl<O: Output> Packer<O> {
         Ok(())
     }
 
+    /// A full block, or all that there is.
     fn end_block(&mut self) -> Result<(), DiskError> {
-        let input = &self.block[..self.filled];
-        self.hasher.update(input);
-        self.tar_bytes += input.len() as u64;
-        if self.codec.compression == Compression::None {
-            self.output.append(input)?;
-        } else if self.threads.get() == 1 {
-            self.own
-                .compress(input, &mut self.compressed)
-                .map_err(|cause| self.output.refuse(cause))?;
-            self.output.append(&self.compressed)?;
-        } else {
-            let farm = self
-                .farm
-                .get_or_insert_with(|| Farm::start(self.codec, self.threads));
-            let empty = farm.give(
-                &mut self.output,
-                std::mem::take(&mut self.block),
-                self.filled,
-            )?;
-            self.block = empty;
+        let filled = std::mem::take(&mut self.filled);
+        self.tar_bytes += filled as u64;
+        if filled == BLOCK_BYTES
+            && self.pool.is_parallel()
+            && let Stage::Inline(_) = self.stage
+            && let Stage::Inline(inline) = std::mem::replace(&mut self.stage, Stage::Over)
+        {
+            self.stage = Stage::Shared(Line::new(*inline, self.codec, self.pool.clone()));
         }
-        self.filled = 0;
-        Ok(())
+        match &mut self.stage {
+            Stage::Inline(inline) => inline.pack(&self.block[..filled]),
+            Stage::Shared(line) => {
+                let mut buffer = self.pool.buffer();
+                buffer.exchange(&mut self.block, filled);
+                line.give(buffer)
+            }
+            Stage::Over => unreachable!("a packer that is over is not written to"),
+        }
     }
 
     pub(crate) fn finish(mut self) -> Result<Packed<O>, DiskError> {
-        if self.farm.is_none() {
-            // All that there is, or the rest behind blocks compressed inline.
-            self.threads = NonZeroUsize::MIN;
-        }
         // Nothing at all is one empty member, not an empty file.
         if self.filled > 0 || self.tar_bytes == 0 {
             self.end_block()?;
         }
-        if let Some(farm) = &mut self.farm {
-            farm.finish(&mut self.output)?;
-        }
+        let (output, hasher) = match self.stage {
+            Stage::Inline(inline) => (inline.output, inline.hasher),
+            Stage::Shared(line) => line.finish()?,
+            Stage::Over => unreachable!("a packer is finished once"),
+        };
         Ok(Packed {
-            output: self.output,
-            diff_id: DiffId(self.hasher.finish()),
+            output,
+            diff_id: DiffId(hasher.finish()),
             tar_bytes: self.tar_bytes,
         })
     }
 }
 
-impl<O> std::fmt::Debug for Packer<O> {
+impl<O: Output> std::fmt::Debug for Packer<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Packer")
             .field("codec", &self.codec)
@@ -184,279 +168,242 @@ impl<O> std::fmt::Debug for Packer<O> {
     }
 }
 
-/// The compressors of one thread, made when first needed.
-struct Engine {
+impl<O: Output> Inline<O> {
+    fn pack(&mut self, input: &[u8]) -> Result<(), DiskError> {
+        self.hasher.update(input);
+        self.engine
+            .compress(input, &mut self.compressed)
+            .map_err(|cause| self.output.refuse(cause))?;
+        self.output.append(&self.compressed)
+    }
+}
+
+/// The way of one stream's blocks through a pool. Dropped, it waits until
+/// nobody works for it any more, so that its output is gone when it is.
+struct Line<O: Output> {
+    shared: Arc<Shared<O>>,
     codec: Codec,
-    deflate: Option<Deflater>,
-    store: Option<Deflater>,
-    trial: Option<Deflater>,
-    zstd: Option<zstd::bulk::Compressor<'static>>,
-    sample: Vec<u8>,
-}
-
-impl Engine {
-    fn new(codec: Codec) -> Self {
-        Self {
-            codec,
-            deflate: None,
-            store: None,
-            trial: None,
-            zstd: None,
-            sample: Vec::new(),
-        }
-    }
-
-    /// Makes `output` the member or frame of `input`.
-    fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
-        output.clear();
-        match self.codec.compression {
-            Compression::None => output.extend_from_slice(input),
-            Compression::Gzip => {
-                let deflater = if self.is_incompressible(input) {
-                    self.store.get_or_insert_with(|| deflater(0))
-                } else {
-                    let level = self.codec.level;
-                    self.deflate.get_or_insert_with(|| deflater(level))
-                };
-                output.resize(deflater.gzip_compress_bound(input.len()), 0);
-                let size = deflater
-                    .gzip_compress(input, output)
-                    .map_err(|_| io::Error::other("libdeflate took its own bound for too small"))?;
-                output.truncate(size);
-            }
-            Compression::Zstd => {
-                if self.zstd.is_none() {
-                    self.zstd = Some(zstd::bulk::Compressor::new(self.codec.level)?);
-                }
-                let compressor = self.zstd.as_mut().expect("made above");
-                output.reserve(zstd::zstd_safe::compress_bound(input.len()));
-                compressor.compress_to_buffer(input, output)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether compressing a block would be work for nothing: archives, images
-    /// and the like. A guess from some of its bytes, and only from them and in
-    /// whole numbers, so that it comes out the same everywhere.
-    fn is_incompressible(&mut self, block: &[u8]) -> bool {
-        let stride = block.len() / SAMPLES;
-        if stride < SAMPLE_BYTES {
-            return false;
-        }
-        self.sample.clear();
-        for index in 0..SAMPLES {
-            let start = index * stride;
-            self.sample
-                .extend_from_slice(&block[start..start + SAMPLE_BYTES]);
-        }
-        let mut counts = [0u64; 256];
-        for byte in &self.sample {
-            counts[usize::from(*byte)] += 1;
-        }
-        // Of bytes that are all equally frequent, the chance that two picked
-        // at random are equal is 1/256. Up to a tenth more still is noise;
-        // text has ten times as much, machine code even more.
-        let count = self.sample.len() as u64;
-        let pairs: u64 = counts.iter().map(|count| count * count).sum();
-        if pairs * 256 * 10 > count * count * 11 {
-            return false;
-        }
-        // Repetition does not show in frequencies: ask a compressor.
-        let trial = self.trial.get_or_insert_with(|| deflater(1));
-        let mut output = vec![0; trial.deflate_compress_bound(self.sample.len())];
-        trial
-            .deflate_compress(&self.sample, &mut output)
-            .is_ok_and(|size| size * 50 > self.sample.len() * 49)
-    }
-}
-
-/// Stretches of a block that are looked at, and their length: as long as the
-/// window in which deflate finds repetitions would be best, but a quarter of it
-/// finds most.
-const SAMPLES: usize = 8;
-const SAMPLE_BYTES: usize = 8 * 1024;
-
-fn deflater(level: i32) -> Deflater {
-    Deflater::new(CompressionLvl::new(level).expect("levels are checked at the door"))
-}
-
-/// Threads that compress.
-struct Farm {
-    queue: Arc<Queue>,
-    done: mpsc::Receiver<Block>,
-    workers: Vec<JoinHandle<()>>,
-    blocks_max: usize,
-    in_flight: usize,
+    pool: Pool,
     given: u64,
-    written: u64,
-    /// Compressed, but an earlier block is not.
-    early: BTreeMap<u64, Block>,
-    free: Vec<Block>,
+    /// The output was given back.
+    over: bool,
 }
 
-/// A block on its way.
-struct Block {
-    number: u64,
-    input: Vec<u8>,
-    filled: usize,
-    output: Vec<u8>,
-    result: io::Result<()>,
-}
-
-#[derive(Default)]
-struct Queue {
-    state: Mutex<(VecDeque<Block>, bool)>,
+struct Shared<O> {
+    state: Mutex<Way<O>>,
+    /// A block came to its end, or somebody stopped.
     changed: Condvar,
 }
 
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, (VecDeque<Block>, bool)> {
+struct Way<O> {
+    /// To be hashed, in order; the hasher is away while somebody does it.
+    unhashed: VecDeque<Arc<Buffer>>,
+    hasher: Option<Hasher>,
+    hashed: u64,
+    /// Compressed, and waiting for its turn; the output is away while somebody
+    /// writes.
+    unwritten: BTreeMap<u64, (Arc<Buffer>, io::Result<Vec<u8>>)>,
+    output: Option<O>,
+    written: u64,
+    failed: Option<DiskError>,
+    /// Nobody wants the rest.
+    abandoned: bool,
+    /// Compressed bytes were here.
+    spare: Vec<Vec<u8>>,
+}
+
+impl<O: Output> Line<O> {
+    /// Where the caller leaves off.
+    fn new(inline: Inline<O>, codec: Codec, pool: Pool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(Way {
+                    unhashed: VecDeque::new(),
+                    hasher: Some(inline.hasher),
+                    hashed: 0,
+                    unwritten: BTreeMap::new(),
+                    output: Some(inline.output),
+                    written: 0,
+                    failed: None,
+                    abandoned: false,
+                    spare: Vec::new(),
+                }),
+                changed: Condvar::new(),
+            }),
+            codec,
+            pool,
+            given: 0,
+            over: false,
+        }
+    }
+
+    fn give(&mut self, block: Buffer) -> Result<(), DiskError> {
+        let block = Arc::new(block);
+        let mut way = self.shared.lock();
+        if let Some(failed) = way.failed.take() {
+            way.abandoned = true;
+            return Err(failed);
+        }
+        way.unhashed.push_back(Arc::clone(&block));
+        drop(way);
+        let (number, codec) = (self.given, self.codec);
+        self.given += 1;
+        let shared = Arc::clone(&self.shared);
+        self.pool.run(Box::new(move |engines| {
+            shared.compress(number, block, codec, engines);
+        }));
+        let shared = Arc::clone(&self.shared);
+        self.pool.run(Box::new(move |_| shared.hash()));
+        Ok(())
+    }
+
+    /// Waits for the end of all that was given.
+    fn finish(mut self) -> Result<(O, Hasher), DiskError> {
+        let shared = Arc::clone(&self.shared);
+        let mut way = shared.lock();
+        loop {
+            if let Some(failed) = way.failed.take() {
+                way.abandoned = true;
+                return Err(failed);
+            }
+            let is_done = way.hashed == self.given && way.written == self.given;
+            if is_done && let (Some(_), Some(_)) = (&way.output, &way.hasher) {
+                self.over = true;
+                let output = way.output.take().expect("just seen");
+                return Ok((output, way.hasher.take().expect("just seen")));
+            }
+            way = shared.wait(way);
+        }
+    }
+}
+
+impl<O: Output> Drop for Line<O> {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut way = self.shared.lock();
+        way.abandoned = true;
+        way.unwritten.clear();
+        way.unhashed.clear();
+        while way.output.is_none() {
+            way = self.shared.wait(way);
+        }
+        way.output = None;
+    }
+}
+
+impl<O: Output> Shared<O> {
+    fn lock(&self) -> MutexGuard<'_, Way<O>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next block, or `None` when no more will come.
-    fn take(&self) -> Option<Block> {
-        let mut state = self.lock();
-        loop {
-            if let Some(block) = state.0.pop_front() {
-                return Some(block);
-            }
-            if state.1 {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-impl Farm {
-    fn start(codec: Codec, threads: NonZeroUsize) -> Self {
-        let queue = Arc::new(Queue::default());
-        let (sender, done) = mpsc::channel();
-        let workers = (0..threads.get())
-            .filter_map(|number| {
-                let (queue, sender) = (Arc::clone(&queue), sender.clone());
-                std::thread::Builder::new()
-                    .name(format!("compress-{number}"))
-                    .spawn(move || {
-                        let mut engine = Engine::new(codec);
-                        while let Some(mut block) = queue.take() {
-                            block.result =
-                                engine.compress(&block.input[..block.filled], &mut block.output);
-                            if sender.send(block).is_err() {
-                                return;
-                            }
-                        }
-                    })
-                    .ok()
-            })
-            .collect();
-        Self {
-            queue,
-            done,
-            workers,
-            blocks_max: 2 * threads.get(),
-            in_flight: 0,
-            given: 0,
-            written: 0,
-            early: BTreeMap::new(),
-            free: Vec::new(),
-        }
+    fn wait<'a>(&'a self, way: MutexGuard<'a, Way<O>>) -> MutexGuard<'a, Way<O>> {
+        self.changed
+            .wait(way)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over a full block, writes what is finished, and returns an empty
-    /// one. Waits while too many are in flight.
-    fn give<O: Output>(
-        &mut self,
-        output: &mut O,
-        input: Vec<u8>,
-        filled: usize,
-    ) -> Result<Vec<u8>, DiskError> {
-        let mut spare = self.free.pop();
-        let fresh = match &mut spare {
-            Some(block) => std::mem::take(&mut block.input),
-            None => vec![0; BLOCK_BYTES],
+    /// Hashes what has come, unless somebody is at it, who then goes on to it.
+    fn hash(&self) {
+        let mut way = self.lock();
+        let Some(mut hasher) = way.hasher.take() else {
+            return;
         };
-        let block = Block {
-            number: self.given,
-            input,
-            filled,
-            output: spare.map(|block| block.output).unwrap_or_default(),
-            result: Ok(()),
+        while let Some(block) = way.unhashed.pop_front() {
+            drop(way);
+            hasher.update(&block);
+            drop(block);
+            way = self.lock();
+            way.hashed += 1;
+        }
+        way.hasher = Some(hasher);
+        drop(way);
+        self.changed.notify_all();
+    }
+
+    /// Compresses one block, and writes it and those behind it if it is their
+    /// turn.
+    fn compress(&self, number: u64, block: Arc<Buffer>, codec: Codec, engines: &mut Engines) {
+        let mut compressed = {
+            let mut way = self.lock();
+            if way.abandoned {
+                return;
+            }
+            way.spare.pop().unwrap_or_default()
         };
-        self.given += 1;
-        self.in_flight += 1;
-        self.queue.lock().0.push_back(block);
-        self.queue.changed.notify_one();
-        while let Ok(block) = self.done.try_recv() {
-            self.collect(output, block)?;
+        let result = match codec.compression {
+            // It is written as it is.
+            Compression::None => Ok(compressed),
+            Compression::Gzip | Compression::Zstd => engines
+                .of(codec)
+                .compress(&block, &mut compressed)
+                .map(|()| compressed),
+        };
+        let mut way = self.lock();
+        if way.abandoned {
+            return;
         }
-        while self.in_flight >= self.blocks_max {
-            self.wait_for_one(output)?;
-        }
-        Ok(fresh)
+        way.unwritten.insert(number, (block, result));
+        self.write(way, codec);
     }
 
-    fn finish<O: Output>(&mut self, output: &mut O) -> Result<(), DiskError> {
-        while self.in_flight > 0 {
-            self.wait_for_one(output)?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_one<O: Output>(&mut self, output: &mut O) -> Result<(), DiskError> {
-        match self.done.recv() {
-            Ok(block) => self.collect(output, block),
-            Err(mpsc::RecvError) => {
-                Err(output.refuse(io::Error::other("no thread could be started")))
+    /// Writes what is next, unless somebody is at it, who then goes on to it.
+    fn write<'a>(&'a self, mut way: MutexGuard<'a, Way<O>>, codec: Codec) {
+        let Some(mut output) = way.output.take() else {
+            return;
+        };
+        let mut result = Ok(());
+        while result.is_ok()
+            && !way.abandoned
+            && let Some((block, compressed)) = {
+                let next = way.written;
+                way.unwritten.remove(&next)
             }
-        }
-    }
-
-    /// Writes `block` and those behind it, if it is their turn.
-    fn collect<O: Output>(&mut self, output: &mut O, block: Block) -> Result<(), DiskError> {
-        self.early.insert(block.number, block);
-        while let Some(block) = self.early.remove(&self.written) {
-            self.written += 1;
-            self.in_flight -= 1;
-            if let Err(cause) = block.result {
-                return Err(output.refuse(cause));
-            }
-            output.append(&block.output)?;
-            self.free.push(Block {
-                result: Ok(()),
-                ..block
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Farm {
-    fn drop(&mut self) {
         {
-            let mut state = self.queue.lock();
-            state.0.clear();
-            state.1 = true;
+            drop(way);
+            let mut spent = None;
+            result = match (codec.compression, compressed) {
+                (_, Err(cause)) => Err(output.refuse(cause)),
+                (Compression::None, Ok(_)) => output.append(&block),
+                (Compression::Gzip | Compression::Zstd, Ok(bytes)) => {
+                    let appended = output.append(&bytes);
+                    spent = Some(bytes);
+                    appended
+                }
+            };
+            drop(block);
+            way = self.lock();
+            way.written += 1;
+            way.spare.extend(spent);
         }
-        self.queue.changed.notify_all();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
+        way.output = Some(output);
+        if let Err(error) = result {
+            way.failed = Some(error);
+            way.abandoned = true;
+            way.unwritten.clear();
         }
+        drop(way);
+        self.changed.notify_all();
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Read as _;
+
+    use std::num::NonZeroUsize;
 
     use oci::Digest;
 
+    use super::super::codec::default_level;
     use super::*;
+
+    fn pool(threads: usize) -> Pool {
+        let pool = Pool::default();
+        pool.allow(NonZeroUsize::new(threads).unwrap());
+        pool
+    }
 
     impl Output for Vec<u8> {
         fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
@@ -471,7 +418,7 @@ mod tests {
 
     /// Bytes that look like text, like numbers, and like nothing, in turns, from
     /// a generator of our own: no crate may change them.
-    fn input(bytes: usize) -> Vec<u8> {
+    pub(crate) fn input(bytes: usize) -> Vec<u8> {
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut random = move || {
             state ^= state << 13;
@@ -497,8 +444,7 @@ mod tests {
             compression,
             level: default_level(compression),
         };
-        let threads = NonZeroUsize::new(threads).unwrap();
-        let mut packer = Packer::new(Vec::new(), codec, threads);
+        let mut packer = Packer::new(Vec::new(), codec, pool(threads));
         for piece in input.chunks(7_777) {
             packer.write(piece).unwrap();
         }
@@ -556,38 +502,6 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_stored_and_the_rest_is_not() {
-        let codec = Codec {
-            compression: Compression::Gzip,
-            level: GZIP_LEVEL,
-        };
-        let mut engine = Engine::new(codec);
-        let input = input(BLOCK_BYTES);
-        let quarter = BLOCK_BYTES / 4;
-        let noise = &input[quarter..2 * quarter];
-        let repeated: Vec<u8> = noise[..1024]
-            .iter()
-            .copied()
-            .cycle()
-            .take(quarter)
-            .collect();
-        let cases = [
-            (&input[..quarter], false),
-            (noise, true),
-            (&input[2 * quarter..3 * quarter], false),
-            (&repeated, false),
-            // Too small for a guess.
-            (&noise[..1024], false),
-        ];
-        for (number, (bytes, expected)) in cases.into_iter().enumerate() {
-            assert_eq!(engine.is_incompressible(bytes), expected, "case {number}");
-        }
-        let mut output = Vec::new();
-        engine.compress(noise, &mut output).unwrap();
-        assert!(output.len() < noise.len() + noise.len() / 1000);
-    }
-
-    #[test]
     fn a_full_disk_ends_the_pipeline_and_its_threads() {
         struct Full(usize);
         impl Output for Full {
@@ -605,14 +519,77 @@ mod tests {
         }
         let codec = Codec {
             compression: Compression::Zstd,
-            level: ZSTD_LEVEL,
+            level: default_level(Compression::Zstd),
         };
-        let mut packer = Packer::new(Full(1_000_000), codec, NonZeroUsize::new(3).unwrap());
+        let mut packer = Packer::new(Full(1_000_000), codec, pool(3));
         let input = input(8 * BLOCK_BYTES);
         let error = packer
             .write(&input)
             .and_then(|()| packer.finish().map(|_| ()))
             .unwrap_err();
         assert!(error.is_full() && error.to_string().contains("inodes are free"));
+    }
+
+    /// Many layers at once share threads and buffers, and none waits for another for ever.
+    #[test]
+    fn a_pool_serves_many_streams_at_once() {
+        let pool = pool(2);
+        let input = input(12 * BLOCK_BYTES + 17);
+        let expected = pack(&input, Compression::Zstd, 1);
+        let codec = Codec {
+            compression: Compression::Zstd,
+            level: default_level(Compression::Zstd),
+        };
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let (pool, input, expected) = (pool.clone(), &input, &expected);
+                scope.spawn(move || {
+                    let mut packer = Packer::new(Vec::new(), codec, pool);
+                    if number % 3 == 0 {
+                        // Given up half-way.
+                        return packer.write(&input[..5 * BLOCK_BYTES]).unwrap();
+                    }
+                    packer.write(input).unwrap();
+                    let packed = packer.finish().unwrap();
+                    assert!((packed.output, packed.diff_id) == *expected);
+                });
+            }
+        });
+    }
+
+    /// Who gives up a stream can rely on nothing being left of it.
+    #[test]
+    fn the_output_of_an_unfinished_stream_goes_with_it() {
+        struct Alive {
+            _token: Arc<()>,
+        }
+        impl Output for Alive {
+            fn append(&mut self, _: &[u8]) -> Result<(), DiskError> {
+                std::thread::yield_now();
+                Ok(())
+            }
+
+            fn refuse(&self, cause: io::Error) -> DiskError {
+                DiskError::new("compress", "/".as_ref(), cause)
+            }
+        }
+        let pool = pool(3);
+        let codec = Codec {
+            compression: Compression::None,
+            level: 0,
+        };
+        let alive = Arc::new(());
+        for blocks in 0..20 {
+            let mut packer = Packer::new(
+                Alive {
+                    _token: Arc::clone(&alive),
+                },
+                codec,
+                pool.clone(),
+            );
+            packer.write(&vec![0; blocks * BLOCK_BYTES / 2]).unwrap();
+            drop(packer);
+            assert_eq!(Arc::strong_count(&alive), 1, "{blocks}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use oci::{Compression, Descriptor, DiffId, MediaType};
 
-use super::compress::{Codec, Output, Packed, Packer, default_level, levels};
+use super::codec::{Codec, default_level, levels};
+use super::compress::{Output, Packed, Packer};
 use super::tar_writer::{self, TarError};
 use super::{
     ContentHash, ContentHasher, Entry, EntryKind, EntryPath, Extents, LayerIndex, Metadata,
@@ -26,7 +27,8 @@ pub struct LayerOptions {
     pub compression: Compression,
     /// Its level ([`super::levels`]); `None` is [`super::default_level`].
     pub level: Option<i32>,
-    /// Threads that compress. Never changes a byte.
+    /// Threads that hash and compress, for all layers of a store together.
+    /// Never changes a byte.
     pub threads: NonZeroUsize,
 }
 
@@ -134,7 +136,7 @@ impl LayerWriter {
         Ok(Self {
             store: store.clone(),
             options,
-            packer: Packer::new(store.blobs().writer()?, codec, options.threads),
+            packer: Packer::new(store.blobs().writer()?, codec, store.pool(options.threads)),
             entries: Vec::new(),
             small_files: BTreeMap::new(),
             inside: Vec::new(),
@@ -396,7 +398,8 @@ pub fn recompress(
     tar: &mut dyn Read,
     options: LayerOptions,
 ) -> Result<(Descriptor, DiffId), LayerError> {
-    let mut packer = Packer::new(store.blobs().writer()?, codec(&options)?, options.threads);
+    let pool = store.pool(options.threads);
+    let mut packer = Packer::new(store.blobs().writer()?, codec(&options)?, pool);
     loop {
         let count = read(tar, packer.space(), &EntryPath::root())?;
         if count == 0 {
