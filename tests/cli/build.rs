@@ -107,6 +107,24 @@ fn values_are_checked_before_anything_is_done() {
         "error: --threads 0: expected a number from 1 to 256",
     );
     check_wrong(
+        &["--compression-level", "10", "."],
+        "error: --compression-level 10: gzip has the levels 0 to 9",
+    );
+    check_wrong(
+        &[
+            "--compression",
+            "zstd",
+            "-o",
+            "type=image,compression-level=23",
+            ".",
+        ],
+        "error: --compression-level 23: zstd has the levels 1 to 22",
+    );
+    check_wrong(
+        &["--compression=uncompressed", "--compression-level=1", "."],
+        "error: --compression-level 1: what is not compressed has no level",
+    );
+    check_wrong(
         &["-q", "--progress", "plain", "."],
         "error: --quiet and --progress contradict each other",
     );

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
-use store::layer::LayerOptions;
+use store::layer::{LayerOptions, default_level};
 
 use crate::assemble::{assemble, rfc3339};
 use crate::copy::context::Context;
@@ -132,7 +132,7 @@ impl Build {
             programs: Mutex::default(),
             layer: LayerOptions {
                 compression: request.compression,
-                level: None,
+                level: request.compression_level,
                 threads,
             },
             epoch: request.epoch_seconds,
@@ -279,8 +279,11 @@ async fn named_contexts(
 
 /// Everything outside a step that decides its layer's bytes.
 fn salt(request: &BuildRequest) -> String {
+    let level = request
+        .compression_level
+        .unwrap_or_else(|| default_level(request.compression));
     format!(
-        "{CACHE_FORMAT} {:?} {}",
+        "{CACHE_FORMAT} {:?} {level} {}",
         request.compression, request.epoch_seconds
     )
 }

@@ -44,6 +44,8 @@ pub struct BuildRequest {
     pub epoch_seconds: i64,
     /// How layers are compressed.
     pub compression: Compression,
+    /// Its level ([`store::layer::levels`]); `None` is the default of the compression.
+    pub compression_level: Option<i32>,
     /// Where RUN runs.
     pub sandbox: SandboxChoice,
     /// A directory that is searched for emulators before `PATH` is.

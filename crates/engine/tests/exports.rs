@@ -93,6 +93,7 @@ impl Bench {
             cache: Default::default(),
             epoch_seconds: 0,
             compression: Compression::Gzip,
+            compression_level: None,
             sandbox: SandboxChoice::Auto,
             emulator_directory: None,
             secrets: Default::default(),

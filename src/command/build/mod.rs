@@ -174,6 +174,10 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_enum, value_name = "KIND")]
     compression: Option<CompressionKind>,
 
+    /// How hard to compress: gzip 0 to 9, zstd 1 to 22 [default: 4 for gzip, 3 for zstd]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    compression_level: Option<i32>,
+
     /// Threads for compression and hashing, and steps at once [default: the processors that kiln
     /// may use]
     #[arg(long, value_name = "N")]
@@ -361,6 +365,7 @@ impl BuildArguments {
             epoch_seconds,
             cache,
             compression,
+            compression_level: self.compression_level(compression, &outputs)?,
             sandbox: match self.sandbox {
                 SandboxKind::Auto => SandboxChoice::Auto,
                 SandboxKind::Root => SandboxChoice::Root,
@@ -406,6 +411,39 @@ impl BuildArguments {
             (Some(kind), _) | (None, Some(kind)) => Ok(kind),
             (None, None) => Ok(Compression::Gzip),
         }
+    }
+
+    /// The level, which must be one of those that the compression has.
+    fn compression_level(
+        &self,
+        compression: Compression,
+        outputs: &Outputs,
+    ) -> Result<Option<i32>, ProgramError> {
+        let level = match (self.compression_level, outputs.compression_level) {
+            (Some(flag), Some(field)) if flag != field => {
+                return Err(ProgramError::input(
+                    "--compression-level and the compression-level= of an output say different things",
+                ));
+            }
+            (Some(level), _) | (None, Some(level)) => level,
+            (None, None) => return Ok(None),
+        };
+        let levels = store::layer::levels(compression);
+        if levels.contains(&level) {
+            return Ok(Some(level));
+        }
+        let (first, last) = (levels.start(), levels.end());
+        Err(ProgramError::input(match compression {
+            Compression::None => {
+                format!("--compression-level {level}: what is not compressed has no level")
+            }
+            Compression::Gzip => {
+                format!("--compression-level {level}: gzip has the levels {first} to {last}")
+            }
+            Compression::Zstd => {
+                format!("--compression-level {level}: zstd has the levels {first} to {last}")
+            }
+        }))
     }
 
     fn emulator_directory(&self) -> Result<Option<PathBuf>, ProgramError> {

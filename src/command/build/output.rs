@@ -24,6 +24,8 @@ pub(crate) struct Outputs {
     pub(crate) names: Option<Vec<Reference>>,
     /// `compression=`, the same for all outputs that have one.
     pub(crate) compression: Option<Compression>,
+    /// `compression-level=`, the same for all outputs that have one.
+    pub(crate) compression_level: Option<i32>,
     /// `annotation.KEY=`, `annotation-index.KEY=` and so on.
     pub(crate) annotations: Annotations,
 }
@@ -52,6 +54,11 @@ impl Outputs {
             }
             all.names = same(all.names, parsed.names, "name")?;
             all.compression = same(all.compression, parsed.compression, "compression")?;
+            all.compression_level = same(
+                all.compression_level,
+                parsed.compression_level,
+                "compression-level",
+            )?;
             all.annotations.extend(parsed.annotations);
         }
         if flags.push {
@@ -284,6 +291,12 @@ fn image_fields(fields: &mut Fields<'_>, parsed: &mut Outputs) -> Result<(), Pro
             }
         });
     }
+    if let Some(level) = fields.take("compression-level") {
+        let number = level.parse().map_err(|_| {
+            fields.wrong(&format!("compression-level={level} is not a whole number"))
+        })?;
+        parsed.compression_level = Some(number);
+    }
     // What kiln always does may be asked for, and nothing else.
     for (key, always) in [
         ("oci-mediatypes", true),
@@ -441,7 +454,7 @@ mod tests {
     #[test]
     fn fields_of_images_are_kept() {
         let outputs = read(&[
-            "type=registry,\"name=a,b:2\",compression=zstd,annotation.k=v,oci-mediatypes=true",
+            "type=registry,\"name=a,b:2\",compression=zstd,compression-level=9,annotation.k=v,oci-mediatypes=true",
         ])
         .expect("an output");
         let names: Vec<String> = outputs
@@ -455,6 +468,7 @@ mod tests {
             ["docker.io/library/a:latest", "docker.io/library/b:2"]
         );
         assert_eq!(outputs.compression, Some(Compression::Zstd));
+        assert_eq!(outputs.compression_level, Some(9));
         let annotations: Vec<_> = outputs.annotations.iter().collect();
         let expected = (Annotated::Manifest(None), "k".to_owned(), "v".to_owned());
         assert_eq!(annotations, [&expected]);
@@ -479,6 +493,7 @@ mod tests {
             "oci-mediatypes=false is not supported",
         );
         check_wrong(&["type=image,compression=estargz"], "compression=estargz");
+        check_wrong(&["type=image,compression-level=best"], "not a whole number");
         check_wrong(&["-", "type=oci"], "only one output can go to stdout");
         check_wrong(
             &[

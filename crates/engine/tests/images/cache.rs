@@ -181,6 +181,28 @@ fn a_hit_has_the_blobs_of_its_own_base() {
     assert_eq!(built.layers[0].digest, base.layers[0].digest);
 }
 
+/// A level is part of what a layer is, and the default is a level like any other.
+#[test]
+fn another_level_is_another_layer() {
+    let bench = Bench::new();
+    bench.file(&format!("a: {}", "one line and another\n".repeat(1000)));
+    let built = |level: Option<i32>| {
+        let mut request = bench.request("FROM BASE\nCOPY a /a\n");
+        request.compression_level = level;
+        let report = bench.run(&request).unwrap();
+        let image = validate_image(&bench.registry, "out", "1").unwrap();
+        (report.steps[0].outcome, image.layers[1].digest.clone())
+    };
+    let (outcome, default) = built(None);
+    assert_eq!(outcome, StepOutcome::Ran);
+    let level = store::layer::default_level(Compression::Gzip);
+    assert_eq!(built(Some(level)), (StepOutcome::Cached, default.clone()));
+    let (outcome, smallest) = built(Some(9));
+    assert_eq!(outcome, StepOutcome::Ran);
+    assert_ne!(smallest, default);
+    assert_eq!(built(Some(9)), (StepOutcome::Cached, smallest));
+}
+
 /// A record whose layer is gone is no hit, and the step is done again.
 #[test]
 fn records_of_lost_blobs_are_no_hits() {

@@ -119,6 +119,7 @@ impl Bench {
             cache: Default::default(),
             epoch_seconds: self.epoch,
             compression: Compression::Gzip,
+            compression_level: None,
             sandbox: SandboxChoice::Auto,
             emulator_directory: None,
             secrets: Default::default(),
