@@ -6,9 +6,12 @@
 //! the digest that was asked for, or the reader fails.
 
 mod address;
+mod directory;
 mod document;
 mod error;
+mod form;
 mod open;
+mod registry_shelf;
 mod shelf;
 
 pub use address::{

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use registry::{Client, ProxySettings, TrustSettings};
 
+use crate::directory::DirectoryShelf;
+use crate::registry_shelf::RegistryShelf;
 use crate::{Address, Shelf, ShelfError, ShelfErrorKind};
 
 /// How shelves reach other machines.
@@ -23,17 +25,17 @@ pub struct Network {
 ///
 /// [`ShelfErrorKind::Unusable`] for an address that no shelf can have.
 pub fn open(address: &Address, network: &Network) -> Result<Arc<dyn Shelf>, ShelfError> {
-    let _ = network;
     match address {
-        Address::Registry(_)
-        | Address::Directory(_)
-        | Address::S3(_)
-        | Address::Gcs(_)
-        | Address::Azblob(_)
-        | Address::Gha(_) => Err(ShelfError::new(
-            ShelfErrorKind::Unusable,
-            "open",
+        Address::Registry(reference) => Ok(Arc::new(RegistryShelf::new(
+            reference.clone(),
+            network.client.clone(),
+        ))),
+        Address::Directory(directory) => Ok(Arc::new(DirectoryShelf::new(
+            directory.clone(),
             address.to_string(),
-        )),
+        ))),
+        Address::S3(_) | Address::Gcs(_) | Address::Azblob(_) | Address::Gha(_) => Err(
+            ShelfError::new(ShelfErrorKind::Unusable, "open", address.to_string()),
+        ),
     }
 }

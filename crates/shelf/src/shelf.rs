@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Read;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -59,10 +60,12 @@ pub trait Shelf: Send + Sync + fmt::Debug {
         range: Range<u64>,
     ) -> BoxFuture<'a, Result<Bytes, ShelfError>>;
 
-    /// Puts a blob, if it is not there already.
+    /// Puts a blob, if it is not there already. `elsewhere` are repositories that this build
+    /// used and that may have it: a registry can then do without its bytes.
     fn put<'a>(
         &'a self,
         blob: &'a Descriptor,
-        source: &'a dyn BlobSource,
+        source: Arc<dyn BlobSource>,
+        elsewhere: &'a [Repository],
     ) -> BoxFuture<'a, Result<(), ShelfError>>;
 }
