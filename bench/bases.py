@@ -7,7 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from content import Script, machine_code
+from content import machine_code, script
 from layers import LayerStream, Link, Piece
 from registry import GZIP_LAYER, Repository
 
@@ -98,17 +98,17 @@ def big(registry, parent, scale):
     with ThreadPoolExecutor(2) as pool:
         large = list(pool.map(Piece, (bulk[at:at + (1 << 20)] for at in range(0, len(bulk), 1 << 20))))
         small = list(pool.map(Piece, (bulk[at:at + (1 << 16)] for at in range(0, 4 << 20, 1 << 16))))
-    script = Script(4)
+    source = script()
     count = max(4, int(BIG_FILES * scale)) // BIG_LAYERS
 
     def layer(number):
-        return lambda: big_layer(number, size, count, large, small, script)
+        return lambda: big_layer(number, size, count, large, small, source)
 
     put_on(registry, parent, "big", [layer(number) for number in range(BIG_LAYERS)],
-           f"big, {scale}, on {parent}")
+           f"big, {size} bytes in a layer, on {parent}")
 
 
-def big_layer(number, size, count, large, small, script):
+def big_layer(number, size, count, large, small, source):
     """Most files are source and a few are most of the bytes."""
     chance = random.Random(100 + number)
     top = f"opt/big-{number}"
@@ -121,7 +121,7 @@ def big_layer(number, size, count, large, small, script):
     libraries = [chance.paretovariate(0.9) for _ in range(count - sources)]
     unit = left / sum(libraries)
     for at in range(sources):
-        text = script.text(chance, chance.randrange(1_000, 17_000)).encode()
+        text = source.text(chance, chance.randrange(1_000, 17_000)).encode()
         yield f"{top}/{at % 40}/module-{at}.py", [text]
     for at, share in enumerate(libraries):
         name = f"{top}/{at % 40}/library-{at}.so"

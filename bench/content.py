@@ -5,6 +5,7 @@ so both makers are tuned to what real trees compress to (`gzip -6`): source
 code to a quarter, libraries and models to 61 %.
 """
 
+import functools
 import random
 
 WORDS = (
@@ -44,8 +45,8 @@ class Script:
 
     LINES = 60_000
 
-    def __init__(self, seed):
-        chance = random.Random(seed)
+    def __init__(self):
+        chance = random.Random(1)
         self.names = [name(chance) for _ in range(6_000)]
         # A few names are everywhere and most are rare, as in all texts.
         weights = [1 / (rank + 10) for rank in range(len(self.names))]
@@ -69,6 +70,12 @@ class Script:
         for at in range(6):
             text = text.replace(f"\0{at}", chance.choice(self.names))
         return text[:size]
+
+
+@functools.cache
+def script():
+    """The one that all contexts and bases take their lines from."""
+    return Script()
 
 
 def name(chance):

@@ -3,7 +3,7 @@ of the full size is wanted."""
 
 import random
 
-from content import Script
+from content import script
 
 HEAD = "ARG REGISTRY\nARG BASE\n"
 
@@ -19,9 +19,9 @@ def dockerfile(directory, *lines, base="${BASE}"):
 
 
 def sources(directory, seed, count, size):
-    script, chance = Script(seed), random.Random(seed)
+    chance = random.Random(seed)
     for number in range(count):
-        write(directory / f"{number:03}.js", script.text(chance, size))
+        write(directory / f"{number:03}.js", script().text(chance, size))
 
 
 def ten_steps(directory, scale, first=()):
@@ -64,7 +64,7 @@ MODULES_BYTES = 374_000_000
 def node_modules(directory, scale):
     """57,144 files of source code, 418 MB as a tar."""
     dockerfile(directory, "COPY . /app")
-    script, chance = Script(21), random.Random(21)
+    source, chance = script(), random.Random(21)
     count = max(20, int(MODULES_FILES * scale))
     sizes = [chance.lognormvariate(7.6, 1.5) for _ in range(count)]
     unit = MODULES_BYTES * scale / sum(sizes)
@@ -73,7 +73,7 @@ def node_modules(directory, scale):
         package, folder = number // 57, number // 19 % 3
         place = directory / f"node_modules/package-{package:04}" / ("", "lib", "dist/cjs")[folder]
         place.mkdir(parents=True, exist_ok=True)
-        (place / f"module-{number:05}.js").write_text(script.text(chance, max(40, int(size * unit))))
+        (place / f"module-{number:05}.js").write_text(source.text(chance, max(40, int(size * unit))))
 
 
 def runs(count):
@@ -159,8 +159,8 @@ def another_on_million(directory, scale):
 def files(count, size):
     def prepare(directory, scale):
         dockerfile(directory, "COPY files /files")
-        script, chance = Script(31), random.Random(31)
-        text = script.text(chance, 4 << 20)
+        chance = random.Random(31)
+        text = script().text(chance, 4 << 20)
         for number in range(max(1, int(count * scale))):
             place = directory / f"files/{number // 200:04}"
             place.mkdir(parents=True, exist_ok=True)

@@ -95,8 +95,6 @@ def judge(goal, results, earlier):
                 if name != "kiln" and goal.kind in ("best", about["kind"])}, value)
     before = best({name: costs.get(goal.field) for name, costs in earlier.get(key, {}).items()
                    if goal.kind in ("best", name)}, value)
-    if results.data["scale"] != 1:
-        before = None
     ratios = [reference[2] for reference in (now, before) if reference]
     return Verdict(goal, value, now, before, all(ratio <= goal.most for ratio in ratios) if ratios else None)
 

@@ -43,7 +43,7 @@ def grow(session, builder, axis, repeat):
     found = {}
     for times in TIMES:
         amount = axis.amount * times
-        if session.scale < 1 and not axis.layers:
+        if session.scale < 1:
             amount = max(times, int(amount * session.scale))
         if axis.layers:
             bases.layered(session.registry.address, session.base, amount)

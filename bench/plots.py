@@ -37,9 +37,7 @@ def cpu_ratios(results, earlier):
         source = scenario.others or scenario.key
         bars = [(kind, label(results, name), value / ours, False)
                 for name, kind, value in peers(results, source, "cpu")]
-        if results.data["scale"] == 1:
-            bars += [(name, "", cost["cpu"] / ours, True)
-                     for name, cost in earlier.get(source, {}).items()]
+        bars += [(name, "", cost["cpu"] / ours, True) for name, cost in earlier.get(source, {}).items()]
         if bars:
             rows.append((scenario, f"kiln {seconds(ours)} s", bars))
     return horizontal("CPU seconds of others, as a multiple of kiln's", rows, "×",
@@ -83,6 +81,10 @@ def horizontal(title, rows, unit, limits):
         x = scale.at(decade)
         drawing.line(x, TOP - 6, x, foot)
         drawing.words(x, foot + 16, f"{decade:g}{unit}", "soft", "middle", 11)
+    # Below the bars, or they would cross out the numbers.
+    for value, name in limits:
+        drawing.line(scale.at(value), TOP - 6, scale.at(value), foot, "limit")
+        drawing.words(scale.at(value), TOP - 10, name, "ink", "middle", 10)
     y = TOP
     for scenario, note, bars in rows:
         middle = y + len(bars) * BAR / 2 + 4
@@ -98,9 +100,6 @@ def horizontal(title, rows, unit, limits):
             drawing.words(end + 4, y + BAR - 2, number(value) + unit, "soft", size=10)
             y += BAR
         y += GAP
-    for value, _ in limits:
-        drawing.line(scale.at(value), TOP - 6, scale.at(value), foot, "limit")
-        drawing.words(scale.at(value), TOP - 10, _, "ink", "middle", 10)
     return drawing
 
 

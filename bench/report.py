@@ -9,7 +9,6 @@ from pathlib import Path
 import company
 import plots
 import tables
-from bases import BIG_BYTES
 
 HERE = Path(__file__).resolve().parent
 # Debian below it.
@@ -24,7 +23,10 @@ def read(name):
 def write(results, page):
     """Writes `page`, and scale.md and the plots beside it."""
     earlier, causes = read("earlier.json"), read("causes.json")
-    size_of_big = (BIG_BYTES + BASE_BYTES) * results.data["scale"]
+    if not results.full_size():
+        # Another size is not to be compared.
+        earlier = {}
+    size_of_big = (results.data["big_bytes"] + BASE_BYTES) * results.data["scale"]
     parts = {
         "machine": tables.machine_table(results),
         "scenarios": tables.main_table(results),
@@ -32,6 +34,7 @@ def write(results, page):
         "earlier": tables.earlier_table(results, earlier),
         "start": tables.start_table(results),
         "growth": tables.growth_table(results),
+        "assumptions": tables.table(*company.assumptions(), left=2),
         "company": tables.table(*company.rows(results)),
     }
     directory = page.parent
@@ -46,9 +49,9 @@ def write(results, page):
         target.write_text(text)
 
 
-def terminal(results, keys):
+def terminal(results, keys, axes):
     """What was just measured, on stdout."""
     if keys:
         print(tables.main_table(results, keys))
-    if results.data["growth"]:
-        print("\n" + tables.growth_table(results))
+    if axes:
+        print(tables.growth_table(results, axes))

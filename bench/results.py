@@ -4,6 +4,8 @@ several sessions and a doubtful run can be looked at."""
 import json
 import statistics
 
+from bases import BIG_BYTES
+
 VERSION = 1
 
 
@@ -13,12 +15,16 @@ class Results:
     def __init__(self, path, scale=None):
         self.path = path
         self.data = {"version": VERSION, "machine": {}, "builders": {}, "scenarios": {},
-                     "growth": {}, "start": {}, "scale": scale or 1}
+                     "growth": {}, "start": {}, "scale": scale or 1, "big_bytes": BIG_BYTES}
         if path.exists():
             known = json.loads(path.read_text())
             # Another size would be another measurement.
             if known.get("version") == VERSION and scale in (None, known["scale"]):
-                self.data = known
+                self.data |= known
+
+    def full_size(self):
+        """Whether these are measurements and not a trial."""
+        return self.data["scale"] == 1 and self.data["big_bytes"] == BIG_BYTES
 
     def save(self):
         fresh = self.path.with_suffix(".new")

@@ -75,8 +75,9 @@ class Session:
             scenario.change(directory)
         if scenario.fresh_store:
             builder.fresh(self.proxy.address)
-        names = [repository] if scenario.together == 1 else \
-            [f"{repository}-{at}" for at in range(scenario.together)]
+        # A trial at a small size is to be fast, and two at once show as much.
+        count = scenario.together if self.scale >= 1 else min(scenario.together, 2)
+        names = [repository] if count == 1 else [f"{repository}-{at}" for at in range(count)]
         builds = [self.build(builder, directory, name, cache_from=cache, number=at, **kind)
                   for at, name in enumerate(names)]
         commands = [builder.command(build) for build in builds]

@@ -123,8 +123,6 @@ def earlier_table(results, earlier):
         title = f"**{scenario.key}**"
         for name, cost in earlier.get(scenario.key, {}).items():
             ours = [ratio(results.median(scenario.key, "kiln", field), cost[field]) for field in ("cpu", "wall")]
-            if results.data["scale"] != 1:
-                ours = ["", ""]
             rows.append([title, NAMES[name], seconds(cost["cpu"]), seconds(cost["wall"]), megabytes(cost["rss"]),
                          megabytes(cost["disk"]), megabytes(cost["down"]), str(cost["requests"]), *ours])
             title = ""
@@ -148,12 +146,12 @@ def growth_points(results, key, field):
     return sorted((int(amount), spread(runs, field)[1]) for amount, runs in found.items())
 
 
-def growth_table(results):
+def growth_table(results, keys=None):
     head = ["what grows", "from – to", "CPU s", "exponent", "wall s", "exponent", "RSS MB", "requests"]
     rows = []
     for axis in AXES:
         points = growth_points(results, axis.key, "cpu")
-        if not points:
+        if not points or (keys and axis.key not in keys):
             continue
         cells = [axis.title, f"{points[0][0]:,} – {points[-1][0]:,}"]
         for field in ("cpu", "wall"):
@@ -171,6 +169,7 @@ def machine_table(results):
     rows = [[name, str(value)] for name, value in results.data["machine"].items()]
     rows += [["builder", about["version"]] for about in results.data["builders"].values()]
     rows += [["day", results.data.get("date", "")]]
-    if results.data["scale"] != 1:
-        rows += [["**size**", f"**{results.data['scale']} of the full one: a trial, not a measurement**"]]
+    if not results.full_size():
+        rows += [["**size**", f"**{results.data['scale']} of the full one, big base "
+                  f"{results.data['big_bytes'] / 1e9:g} GB: a trial, not a measurement**"]]
     return table(["", ""], rows, left=2)

@@ -80,7 +80,7 @@ class Docker(Builder):
             # The only remote cache that it writes is the image itself.
             arguments["BUILDKIT_INLINE_CACHE"] = "1"
         if build.cache_from:
-            words += ["--cache-from", build.cache_from]
+            words += ["--cache-from", build.tag]
         words += flags("--build-arg", arguments)
         return ["env", f"TAG={build.tag}", "sh", "-c", script, "docker", *words,
                 "-t", build.tag, str(build.context)]
