@@ -21,8 +21,9 @@ use store::layer::{
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
 
+use crate::copy::layer_files::LayerFiles;
 use crate::event::{Direction, Event, Reporter};
-use crate::lazy::Lazy;
+use crate::lazy::{Lazy, LazyError, Wanted};
 use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
 
@@ -71,6 +72,8 @@ pub(crate) enum LayerError {
     Blob(#[from] store::blob::BlobError),
     #[error(transparent)]
     Disk(#[from] store::DiskError),
+    #[error(transparent)]
+    Part(#[from] LazyError),
     #[error("could not prepare a directory for layer {digest}")]
     Directory {
         digest: Digest,
@@ -194,26 +197,16 @@ impl Layers {
         position: usize,
         tree: &Arc<Tree>,
     ) -> Result<PathBuf, LayerError> {
-        let layer = &stack[position];
-        let diff_ids: Vec<DiffId> = stack[..=position]
-            .iter()
-            .map(|layer| layer.diff_id.clone())
-            .collect();
-        let chain = ChainId::of(&diff_ids).expect("a stack up to a position has a layer");
-        // The upper directory of a RUN that was kept, or a layer that depends on those below.
-        let top = UnpackedKey::Top(chain);
-        if let Some(path) = self.store.unpacked().get(&top) {
+        if let Some(path) = self.unpacked_already(stack, position, tree) {
             return Ok(path);
         }
+        let layer = &stack[position];
         let needs_lower = tree.layers()[position].needs_lower() && position > 0;
         let key = if needs_lower {
-            top
+            top(stack, position)
         } else {
             UnpackedKey::Layer(layer.diff_id.clone())
         };
-        if let Some(path) = self.store.unpacked().get(&key) {
-            return Ok(path);
-        }
         let turn = self.turn(&layer.diff_id);
         let _turn = turn.lock().await;
         if let Some(path) = self.store.unpacked().get(&key) {
@@ -230,16 +223,82 @@ impl Layers {
         Ok(self.store.unpacked().adopt(&directory, key)?)
     }
 
+    /// The directory of one layer of a stack, if there is one.
+    fn unpacked_already(
+        &self,
+        stack: &[LayerRef],
+        position: usize,
+        tree: &Tree,
+    ) -> Option<PathBuf> {
+        // The upper directory of a RUN that was kept, or a layer that depends on those below.
+        if let Some(path) = self.store.unpacked().get(&top(stack, position)) {
+            return Some(path);
+        }
+        if tree.layers()[position].needs_lower() && position > 0 {
+            return None;
+        }
+        let layer = UnpackedKey::Layer(stack[position].diff_id.clone());
+        self.store.unpacked().get(&layer)
+    }
+
+    /// Where to read files of one layer of a stack, of which only `wanted` is needed: a directory
+    /// if there is one, the blob where it lies if that is less, else a directory that is made.
+    pub(crate) async fn files(
+        &self,
+        stack: &[LayerRef],
+        position: usize,
+        tree: &Arc<Tree>,
+        wanted: &Wanted,
+    ) -> Result<LayerFiles, LayerError> {
+        let layer = &stack[position];
+        let open = |path: PathBuf| {
+            let directory = Dir::open(&path).map_err(|source| LayerError::Directory {
+                digest: layer.blob.digest.clone(),
+                source,
+            })?;
+            Ok(LayerFiles::Unpacked(directory))
+        };
+        if let Some(path) = self.unpacked_already(stack, position, tree) {
+            return open(path);
+        }
+        if let Some(ranges) = wanted.ranges()
+            && self.lazy.can_read(layer)
+        {
+            match self.lazy.bring_some(layer, ranges).await {
+                Ok(true) => {
+                    return Ok(LayerFiles::Lying(Arc::clone(&self.lazy), layer.clone()));
+                }
+                Ok(false) => {}
+                Err(error) if error.wants_whole() => {
+                    self.reporter.report(Event::Note {
+                        message: format!("{error}: it is read as a whole"),
+                    });
+                    self.lazy.give_up(&layer.blob);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        open(self.unpacked_at(stack, position, tree).await?)
+    }
+
+    /// Whether parts can be had of those layers of a stack that are not known yet. A registry is
+    /// asked for a byte, once.
+    pub(crate) async fn gives_parts(&self, stack: &[LayerRef]) -> bool {
+        for layer in stack {
+            let known = self.store.indexes().get(&layer.diff_id).is_some()
+                || self.store.blobs().has(&layer.blob);
+            if !known && !self.lazy.gives_parts(layer).await {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Forgets the directories of one layer of a stack, whose files are not what
     /// its index says: the next who asks gets a new one.
     pub(crate) fn forget(&self, stack: &[LayerRef], position: usize) {
-        let diff_ids: Vec<DiffId> = stack[..=position]
-            .iter()
-            .map(|layer| layer.diff_id.clone())
-            .collect();
-        let chain = ChainId::of(&diff_ids).expect("a stack up to a position has a layer");
         let layer = UnpackedKey::Layer(stack[position].diff_id.clone());
-        for key in [UnpackedKey::Top(chain), layer] {
+        for key in [top(stack, position), layer] {
             self.store.unpacked().remove(&key);
         }
     }
@@ -354,6 +413,16 @@ impl Layers {
     fn progress(&self, blob: &Descriptor) -> registry::Progress {
         transfer(&self.reporter, Direction::Down, blob)
     }
+}
+
+/// The name of a layer as it lies on those below it.
+fn top(stack: &[LayerRef], position: usize) -> UnpackedKey {
+    let diff_ids: Vec<DiffId> = stack[..=position]
+        .iter()
+        .map(|layer| layer.diff_id.clone())
+        .collect();
+    let chain = ChainId::of(&diff_ids).expect("a stack up to a position has a layer");
+    UnpackedKey::Top(chain)
 }
 
 /// Tells the reporter how far a blob is, at most ten times a second.

@@ -11,7 +11,6 @@ use graph::{
 };
 use oci::{Digest, Hasher, Platform};
 use store::Store;
-use store::dir::Dir;
 use store::layer::{Layer, LayerOptions, Tree};
 use store::scratch::Scratch;
 use tokio::sync::OnceCell;
@@ -20,6 +19,7 @@ use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
 use crate::copy::hashed::Hashed;
+use crate::copy::layer_files::LayerFiles;
 use crate::copy::place::{Destination, PlaceError, Placer, refuse_several};
 use crate::copy::programs::Program;
 use crate::copy::select::{Match, SelectError, Selection, Selector, near};
@@ -28,6 +28,7 @@ use crate::copy::write::{OpenSource, WriteError, Written, write};
 use crate::emulation::{Emulation, EmulationError, Way};
 use crate::event::Reporter;
 use crate::layers::{LayerError, Layers};
+use crate::lazy::Wanted;
 use crate::output::{LayerRef, StepOutput};
 use crate::remote::{RemoteError, Remotes};
 use crate::request::SandboxChoice;
@@ -237,7 +238,10 @@ impl Workshop {
                 pivot,
             } = source
             {
-                let tree = self.layers.tree(&outputs[step].stack, false).await?;
+                let stack = &outputs[step].stack;
+                // What cannot be read in parts is unpacked in the pass that finds out what is in it.
+                let whole = !self.layers.gives_parts(stack).await;
+                let tree = self.layers.tree(stack, whole).await?;
                 let source = StageFiles::new(tree);
                 let matches = Selector::of(copy)
                     .and_then(|selector| selector.select(&source, pattern, *pivot))
@@ -298,7 +302,9 @@ impl Workshop {
                         ..
                     } = &copy.sources[number] =>
                 {
-                    self.layers.forget(&outputs[step].stack, layer);
+                    let stack = &outputs[step].stack;
+                    self.layers.forget(stack, layer);
+                    self.layers.lazy().give_up(&stack[layer].blob);
                     healed = true;
                 }
                 (Err(error), _) => return Err(error),
@@ -353,33 +359,33 @@ impl Workshop {
         Ok(stages)
     }
 
-    /// Opens the directories of the layers that hold the content of files.
+    /// Finds out where to read the contents of the layers that hold the content of files.
     async fn open_layers(
         &self,
         stack: &[LayerRef],
         tree: &Arc<Tree>,
         files: &StageFiles,
         matches: &[Match],
-    ) -> Result<Vec<Option<Dir>>, StepError> {
-        let mut needed = vec![false; stack.len()];
+    ) -> Result<Vec<LayerFiles>, StepError> {
+        // Of each layer, where what is needed lies in its tar; nothing when nobody can say.
+        let mut needed: Vec<Option<Wanted>> = stack.iter().map(|_| None).collect();
         for found in matches {
             let below = found.below.iter().map(|below| (&below.path, &below.node));
             for (path, node) in below.chain([(&found.path, &found.node)]) {
                 if matches!(node.kind, NodeKind::File { .. })
                     && let Some((layer, _)) = files.place_of_content(path)
                 {
-                    needed[layer] = true;
+                    needed[layer]
+                        .get_or_insert_default()
+                        .add(files.extent(path));
                 }
             }
         }
         let mut layers = Vec::new();
-        for (position, needed) in needed.into_iter().enumerate() {
-            layers.push(match needed {
-                false => None,
-                true => {
-                    let path = self.layers.unpacked_at(stack, position, tree).await?;
-                    Some(Dir::open(&path).map_err(StepError::Directory)?)
-                }
+        for (position, wanted) in needed.into_iter().enumerate() {
+            layers.push(match wanted {
+                None => LayerFiles::Unused,
+                Some(wanted) => self.layers.files(stack, position, tree, &wanted).await?,
             });
         }
         Ok(layers)
@@ -576,8 +582,8 @@ fn owner_of(lower: &Tree, owner: &Spanned<Owner>) -> Result<(u32, u32), StepErro
 enum Opened {
     /// It was open already: a context, a text.
     AtHand,
-    /// A tree, and the directories of those of its layers that hold content we need.
-    Stage(StageFiles, Vec<Option<Dir>>),
+    /// A tree, and where to read the contents of its layers.
+    Stage(StageFiles, Vec<LayerFiles>),
     /// What was fetched for the step.
     Fetched(Box<Context>),
 }

@@ -11,6 +11,7 @@ pub(crate) mod archive;
 pub(crate) mod context;
 pub(crate) mod files;
 pub(crate) mod hashed;
+pub(crate) mod layer_files;
 pub(crate) mod place;
 pub(crate) mod programs;
 pub(crate) mod select;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::layer::{ContentHash, EntryKind, EntryPath, Node as TreeNode, Tree};
+use store::layer::{ContentHash, EntryKind, EntryPath, FileExtent, Node as TreeNode, Tree};
 
 use super::files::{Files, FilesError, LinkGroup, Named, Node, NodeKind};
 
@@ -22,6 +22,11 @@ impl StageFiles {
     pub(crate) fn place_of_content(&self, path: &EntryPath) -> Option<(usize, EntryPath)> {
         let content = self.tree.lookup(path)?.content()?;
         Some((content.layer()?, content.path()))
+    }
+
+    /// Where the content of the file at `path` lies in the tar of that layer.
+    pub(crate) fn extent(&self, path: &EntryPath) -> Option<FileExtent> {
+        self.tree.lookup(path)?.content()?.extent()
     }
 }
 

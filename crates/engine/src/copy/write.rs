@@ -13,10 +13,10 @@ use store::layer::{
 use super::archive::Spools;
 use super::context::Context;
 use super::files::{Files, FilesError, Node, NodeKind, in_context};
+use super::layer_files::LayerFiles;
 use super::place::{Content, Planned, PlannedKind};
 use super::programs::{Header, Program, Programs};
 use super::stage::StageFiles;
-use store::dir::Dir;
 
 /// A source of files that is open for reading.
 pub(crate) enum OpenSource<'a> {
@@ -24,11 +24,11 @@ pub(crate) enum OpenSource<'a> {
     Context(&'a Context),
     /// What was fetched for the step.
     Fetched(Box<Context>),
-    /// A stage: its tree, and the directories of those of its layers that hold
-    /// content we need, by position.
+    /// A stage: its tree, and where to read the contents of its layers, by
+    /// position.
     Stage {
         files: StageFiles,
-        layers: Vec<Option<Dir>>,
+        layers: Vec<LayerFiles>,
     },
     /// A text in the Dockerfile, which has no files.
     Inline,
@@ -153,11 +153,11 @@ pub(crate) fn write(
 }
 
 /// Opens a file of a source, and says what its content must turn out to be.
-fn open(
-    source: &OpenSource<'_>,
+fn open<'s>(
+    source: &'s OpenSource<'_>,
     path: &EntryPath,
     node: &Node,
-) -> Result<(File, ContentHash), WriteError> {
+) -> Result<(Box<dyn Read + 's>, ContentHash), WriteError> {
     let failed = |source| WriteError::Read {
         path: path.clone(),
         source,
@@ -169,26 +169,25 @@ fn open(
             let (layer, place) = files.place_of_content(path).ok_or_else(|| {
                 failed(io::Error::other("a hard link in the image leads nowhere"))
             })?;
-            let directory = layers[layer]
-                .as_ref()
-                .expect("layers with needed content are open");
-            let file = directory.open_seen_file(place.as_bytes()).map_err(failed)?;
+            let file = layers[layer]
+                .open(&place, files.extent(path))
+                .map_err(failed)?;
             Ok((file, files.content(path, node)?))
         }
         OpenSource::Inline => unreachable!("inline texts are not read from a source"),
     }
 }
 
-fn from_context(
+fn from_context<'s>(
     context: &Context,
     path: &EntryPath,
     node: &Node,
-) -> Result<(File, ContentHash), WriteError> {
+) -> Result<(Box<dyn Read + 's>, ContentHash), WriteError> {
     let file = context.open_file(path).map_err(|source| WriteError::Read {
         path: path.clone(),
         source,
     })?;
-    Ok((file, context.content(path, node)?))
+    Ok((Box::new(file), context.content(path, node)?))
 }
 
 /// What changes in an unpacked layer, which nobody writes to, is damaged.

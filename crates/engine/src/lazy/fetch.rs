@@ -108,14 +108,17 @@ impl Lazy {
             self.budget.load(Ordering::Relaxed),
         );
         let (table, store) = (Arc::clone(table), self.store.clone());
+        let is_here = store.blobs().has(&layer.blob);
         let decoded = tokio::task::spawn_blocking(move || {
             let mut contents: Vec<(usize, Arc<[u8]>)> = Vec::new();
             let decoded = table.decode(spans, &compressed[..], &mut |span, content| {
-                let start = table.tar_range(span).start;
-                // A full disk costs time later, and nothing now.
-                let _ = store
-                    .spans()
-                    .put(&blob, start, &content, &table.hash(span), budget);
+                if !is_here {
+                    let start = table.tar_range(span).start;
+                    // A full disk costs time later, and nothing now.
+                    let _ = store
+                        .spans()
+                        .put(&blob, start, &content, &table.hash(span), budget);
+                }
                 contents.push((span, content.into()));
             });
             decoded.map(|()| contents)
@@ -135,7 +138,11 @@ impl Lazy {
     }
 
     /// A part of a blob, from wherever it is.
-    async fn part(&self, layer: &LayerRef, range: Range<u64>) -> Result<Bytes, LazyError> {
+    pub(super) async fn part(
+        &self,
+        layer: &LayerRef,
+        range: Range<u64>,
+    ) -> Result<Bytes, LazyError> {
         let digest = || layer.blob.digest.clone();
         if self.store.blobs().has(&layer.blob) {
             let (blobs, blob) = (self.store.blobs().clone(), layer.blob.clone());

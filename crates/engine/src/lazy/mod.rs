@@ -16,8 +16,11 @@
 
 mod fetch;
 mod memory;
+mod wanted;
 
-use std::collections::HashSet;
+pub(crate) use wanted::Wanted;
+
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,13 +34,15 @@ use store::layer::{FileExtent, Piece, SeekError, SeekTable};
 use tokio::sync::{Notify, Semaphore};
 
 use self::memory::Memory;
-use crate::origins::Origins;
+use crate::origins::{Origin, Origins};
 use crate::output::LayerRef;
 
 /// Bytes of parts that the store keeps, where nobody says anything else: 1 GiB.
 const BUDGET_BYTES: u64 = 1 << 30;
 /// Bytes of parts that are kept in memory: 24 MiB.
 const MEMORY_BYTES: usize = 24 << 20;
+/// A blob of no more bytes is read in parts whatever is wanted of it: it is one request. 1 MiB.
+const SMALL_BLOB_BYTES: u64 = 1 << 20;
 /// Requests under way at once.
 const REQUESTS_MAX: usize = 4;
 /// Spans that a reader gets ahead who reads a file from one span into the next.
@@ -58,6 +63,8 @@ pub(crate) struct Lazy {
     requests: Semaphore,
     /// Layers that have to be read as a whole.
     given_up: Mutex<HashSet<Digest>>,
+    /// Registries and shelves that were asked for a byte, and whether they gave it.
+    places: tokio::sync::Mutex<HashMap<String, bool>>,
 }
 
 /// Why a part of a layer cannot be had.
@@ -113,6 +120,7 @@ impl Lazy {
             landed: Notify::new(),
             requests: Semaphore::new(REQUESTS_MAX),
             given_up: Mutex::default(),
+            places: tokio::sync::Mutex::default(),
         }
     }
 
@@ -156,6 +164,50 @@ impl Lazy {
             end = end.max(range.end);
         }
         Ok((bytes, table.blob_bytes()))
+    }
+
+    /// Fetches these ranges of the tar if that is worth it, and says whether it is: not where most
+    /// of the layer would have to come anyway. What is too much for the store is left for
+    /// [`Self::read`].
+    pub(crate) async fn bring_some(
+        &self,
+        layer: &LayerRef,
+        ranges: &[Range<u64>],
+    ) -> Result<bool, LazyError> {
+        if self.store.blobs().has(&layer.blob) {
+            return Ok(true);
+        }
+        let (part, whole) = self.cost(layer, ranges)?;
+        if part > whole / 2 && whole > SMALL_BLOB_BYTES {
+            return Ok(false);
+        }
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        if bytes <= self.budget.load(Ordering::Relaxed) / 2 {
+            self.prefetch(layer, ranges).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the place where the layer lies gives parts of blobs. Asked for one byte, once for
+    /// each place; one that does not answer shows that to whoever asks next.
+    pub(crate) async fn gives_parts(&self, layer: &LayerRef) -> bool {
+        let Some(origin) = self.origins.get(&layer.blob.digest) else {
+            return true;
+        };
+        let place = match &origin {
+            Origin::Registry(repository) => repository.to_string(),
+            Origin::Shelf(shelf) => shelf.address().to_owned(),
+        };
+        let mut places = self.places.lock().await;
+        if let Some(gives) = places.get(&place) {
+            return *gives;
+        }
+        let gives = match self.part(layer, 0..layer.blob.size.min(1)).await {
+            Ok(_) => true,
+            Err(error) => !error.wants_whole(),
+        };
+        places.insert(place, gives);
+        gives
     }
 
     /// Reads bytes of a file from `offset` on into `buffer`. Returns how many there were: fewer than

@@ -11,6 +11,7 @@ mod corners;
 mod documents;
 mod flags;
 mod large;
+mod parts;
 
 use std::error::Error;
 use std::fs;
