@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::command::{BuildArguments, LintArguments, PushArguments, StoreArguments};
+use crate::command::{
+    BuildArguments, ExplainArguments, LintArguments, PushArguments, StoreArguments,
+};
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
+    Explain(ExplainArguments),
     Lint(LintArguments),
     Push(PushArguments),
     Store(StoreArguments),
@@ -38,6 +41,7 @@ impl Verb {
     pub(crate) fn store(&self) -> Option<&StoreOption> {
         match self {
             Self::Build(build) => Some(&build.store),
+            Self::Explain(explain) => Some(&explain.store),
             Self::Push(push) => Some(&push.store),
             Self::Store(store) => Some(&store.store),
             Self::Lint(_) | Self::Version => None,
@@ -49,7 +53,7 @@ impl Verb {
         match self {
             Self::Build(build) => Some(&build.registry),
             Self::Push(push) => Some(&push.registry),
-            Self::Lint(_) | Self::Store(_) | Self::Version => None,
+            Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => None,
         }
     }
 
@@ -58,7 +62,9 @@ impl Verb {
         match self {
             Self::Build(build) => build.progress.mode(),
             Self::Push(push) => push.progress.mode(),
-            Self::Lint(_) | Self::Store(_) | Self::Version => ProgressMode::Plain,
+            Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
+                ProgressMode::Plain
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod conformance;
 mod contexts;
 mod ending;
 mod errors;
+mod explain;
 mod faults;
 mod hostile;
 mod layering;

@@ -1,6 +1,7 @@
 //! The verbs, one file each: its flags, its help, what it does.
 
 mod build;
+mod explain;
 mod lint;
 mod push;
 mod shelf_address;
@@ -11,6 +12,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
+pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;
 pub(crate) use push::PushArguments;
 pub(crate) use store::StoreArguments;
@@ -28,6 +30,7 @@ pub(crate) fn run(
 ) -> Result<ExitCode, ProgramError> {
     match arguments.verb {
         Verb::Build(arguments) => build::run(&arguments, settings, presentation),
+        Verb::Explain(arguments) => explain::run(&arguments, settings),
         Verb::Lint(arguments) => lint::run(&arguments, settings, presentation),
         Verb::Push(arguments) => push::run(&arguments, settings, presentation),
         Verb::Store(arguments) => store::run(&arguments, settings, presentation),

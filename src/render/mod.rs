@@ -4,6 +4,7 @@
 
 pub(crate) mod call;
 pub(crate) mod excerpt;
+pub(crate) mod explain;
 pub(crate) mod json;
 pub(crate) mod lint;
 pub(crate) mod metadata;
@@ -329,6 +330,8 @@ mod tests {
                 step(3, "[3/3] COPY . .", StepOutcome::Ran, 500),
                 step(2, "[2/3] RUN make", StepOutcome::Ran, 90_000),
             ],
+            id: None,
+            explanation: engine::Explanation::default(),
             traffic: Traffic {
                 down_bytes: 1_000,
                 up_bytes: 2_000_000,

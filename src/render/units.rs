@@ -34,6 +34,27 @@ pub(crate) fn duration(time: Duration) -> String {
     format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60)
 }
 
+/// A time since 1970 as a date: `2023-11-14 22:13:20 UTC`.
+pub(crate) fn date(seconds: u64) -> String {
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the odd day comes last; an era has 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
+}
+
 /// `1 step`, `2 steps`.
 pub(crate) fn count(number: usize, singular: &str, plural: &str) -> String {
     format!("{number} {}", if number == 1 { singular } else { plural })
@@ -70,6 +91,19 @@ mod tests {
             (3_725_000, "1h02m"),
         ] {
             assert_eq!(duration(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (given, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_700_000_000, "2023-11-14 22:13:20 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(date(given), expected);
         }
     }
 

@@ -32,8 +32,9 @@ use crate::review::{Review, Stages};
 use crate::run::Redactor;
 use crate::run::ssh::Agents;
 use crate::secret::Secrets;
-use crate::source::{Text, open_context, open_place, read_dockerfile};
+use crate::source::{Text, open_context, open_place, place_name, read_dockerfile};
 use crate::steps::Workshop;
+use crate::trace::{Explanation, Tracer, TracerOptions};
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
@@ -59,15 +60,24 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let main = open_context(&main, &text, &ports.store)?;
     contexts.extend(main.map(|context| (ContextName::Main, context)));
     contexts.extend(named_contexts(&graph, &places, request, ports).await?);
-    let mut build = Build::open(request, ports, graph, &places, contexts, secrets)?;
+    let mut build = Build::open(request, ports, graph, &places, contexts, secrets, &text)?;
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
     let (outputs, steps) = build.drive(request, ports, &text).await?;
     let images = build.assemble(request, outputs);
+    let explanation = build.workshop.tracer.explanation();
+    let id = build
+        .workshop
+        .tracer
+        .keep(Some(&images.descriptor().digest));
     let exported = build.export(request, ports, &images).await?;
     build.close(ports)?;
-    Ok(report(&images, steps, exported, ports, began))
+    Ok(BuildReport {
+        id,
+        explanation,
+        ..report(&images, steps, exported, ports, began)
+    })
 }
 
 /// A build with its graph known.
@@ -86,6 +96,7 @@ impl Build {
         places: &Places,
         contexts: BTreeMap<ContextName, Context>,
         secrets: Secrets,
+        text: &Text,
     ) -> Result<Self, BuildError> {
         let graph = Arc::new(graph);
         let origins = origins(&graph);
@@ -111,6 +122,8 @@ impl Build {
             let (store, client) = (ports.store.clone(), ports.client.clone());
             Uploads::new(store, client, reporter, origins.clone(), &request.tags)
         });
+        let redactor = Arc::new(Redactor::new(secrets.values()));
+        let tracer = tracer(request, ports, text, Arc::clone(&redactor));
         let workshop = Arc::new(Workshop {
             store: ports.store.clone(),
             scratch,
@@ -138,7 +151,8 @@ impl Build {
             epoch: request.epoch_seconds,
             selections: Mutex::default(),
             mounted: Mutex::default(),
-            redactor: Arc::new(Redactor::new(secrets.values())),
+            redactor,
+            tracer,
             secrets,
             agents,
         });
@@ -178,6 +192,9 @@ impl Build {
         let driven = drive.reach_targets(&mut self.uploads).await;
         // They may be why a RUN failed.
         self.warn_of_foreign_programs(text, ports);
+        if driven.is_err() {
+            self.workshop.tracer.keep(None);
+        }
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {
@@ -277,6 +294,26 @@ async fn named_contexts(
     Ok(contexts)
 }
 
+/// What notes why things are done.
+fn tracer(request: &BuildRequest, ports: &Ports, text: &Text, redactor: Arc<Redactor>) -> Tracer {
+    let platforms = match request.shape.platforms() {
+        [] => std::slice::from_ref(&request.graph.platform),
+        platforms => platforms,
+    };
+    Tracer::new(TracerOptions {
+        store: ports.store.clone(),
+        dockerfile: text.name.clone(),
+        text: text.text.clone(),
+        place: place_name(&request.context, text),
+        target: request.graph.target.clone(),
+        platforms: platforms.iter().map(ToString::to_string).collect(),
+        arguments: request.graph.build_args.keys().cloned().collect(),
+        secrets: request.secrets.keys().cloned().collect(),
+        redactor,
+        no_cache: request.no_cache,
+    })
+}
+
 /// Everything outside a step that decides its layer's bytes.
 fn salt(request: &BuildRequest) -> String {
     let level = request
@@ -330,6 +367,8 @@ fn report(
             .collect(),
         image_bytes: images.bytes(),
         steps,
+        id: None,
+        explanation: Explanation::default(),
         traffic: Traffic {
             down_bytes: moved.down_bytes,
             up_bytes: moved.up_bytes,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graph::{Action, BuildGraph, CacheKey, Solver, StepId, StepKind, StepState};
+use graph::{Action, BuildGraph, CacheKey, KeyKind, Solver, StepId, StepKind, StepState};
 use oci::Digest;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::output::StepOutput;
 use crate::report::StepReport;
 use crate::run::RunError;
 use crate::steps::{StepError, Workshop};
+use crate::trace::Made;
 
 /// A graph on its way to its targets.
 pub(crate) struct Drive {
@@ -53,9 +54,20 @@ impl Drive {
         mut self,
         uploads: &mut Option<Uploads>,
     ) -> Result<(Vec<StepOutput>, Vec<StepReport>), DriveError> {
+        let mut times: HashMap<StepId, Duration> = HashMap::new();
+        let reached = self.reach(uploads, &mut times).await;
+        let tracer = &self.workshop.tracer;
+        tracer.draw(&self.graph, &self.solver, &times);
+        Ok((reached?, self.report(&times)))
+    }
+
+    async fn reach(
+        &mut self,
+        uploads: &mut Option<Uploads>,
+        times: &mut HashMap<StepId, Duration>,
+    ) -> Result<Vec<StepOutput>, DriveError> {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         let turns = Arc::new(Semaphore::new(self.parallel));
-        let mut times: HashMap<StepId, Duration> = HashMap::new();
         loop {
             self.decide(&mut tasks);
             if !self.ready.is_empty() {
@@ -70,7 +82,7 @@ impl Drive {
             if let Some(outputs) = self.solver.outputs() {
                 let outputs = outputs.into_iter().cloned().collect();
                 self.share_what_was_noticed();
-                return Ok((outputs, self.report(&times)));
+                return Ok(outputs);
             }
             let done = tokio::select! {
                 done = tasks.join_next() => done,
@@ -82,7 +94,7 @@ impl Drive {
             let done = done
                 .expect("a solver that is not done has asked for something")
                 .expect("steps do not panic and are not aborted");
-            if let Err(failed) = self.take(done, uploads, &mut times) {
+            if let Err(failed) = self.take(done, uploads, times) {
                 self.stop(&mut tasks).await;
                 // What fails while the user stops the build fails because of that.
                 if self.interrupt.is_triggered() {
@@ -136,15 +148,20 @@ impl Drive {
                         let hit = StepOutput::recall(&self.workshop.store, &key, &base, |digest| {
                             layers.origins().knows(digest)
                         });
-                        if let Some(output) = &hit {
+                        if let Some(found) = &hit {
                             // Found by content: next time its definition finds it at once.
-                            let definition = self.solver.key(step, graph::KeyKind::Definition);
+                            let definition = self.solver.key(step, KeyKind::Definition);
                             if let Some(definition) =
                                 definition.filter(|definition| **definition != key)
                             {
-                                output.remember(&self.workshop.store, definition);
+                                let (output, made) = (&found.output, found.made.clone());
+                                output.remember(&self.workshop.store, definition, made);
                             }
+                        } else {
+                            let has_record = self.workshop.store.records().has(key.digest());
+                            self.workshop.tracer.note_miss(step, has_record);
                         }
+                        let hit = hit.map(|found| found.output);
                         self.solver.on_probed(step, kind, hit);
                     }
                     Action::FingerprintOutside(step) => {
@@ -191,7 +208,7 @@ impl Drive {
                 let made = self.solver.output_of(*layer).expect("inputs come first");
                 let output = self.parent_of(id).on_top(made);
                 for key in keys {
-                    output.remember(&self.workshop.store, key);
+                    output.remember(&self.workshop.store, key, None);
                 }
                 output
             }
@@ -288,7 +305,8 @@ impl Drive {
             } => {
                 times.insert(step, took);
                 for key in &keys {
-                    output.remember(&self.workshop.store, key);
+                    let made = self.made(step, key, took);
+                    output.remember(&self.workshop.store, key, Some(made));
                 }
                 if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())
                     && self.in_target(step)
@@ -297,17 +315,33 @@ impl Drive {
                 }
                 self.solver.on_ran(step, output);
             }
-            Done::Fingerprint(step, Err(error))
-            | Done::Ran {
+            Done::Ran {
                 step,
+                took,
                 result: Err(error),
                 ..
             } => {
+                times.insert(step, took);
+                self.solver.on_failed(step);
+                return Err(Box::new((step, error)));
+            }
+            Done::Fingerprint(step, Err(error)) => {
                 self.solver.on_failed(step);
                 return Err(Box::new((step, error)));
             }
         }
         Ok(())
+    }
+
+    /// How what is recorded under a key came to be.
+    fn made(&self, id: StepId, key: &CacheKey, took: Duration) -> Made {
+        let kinds = [KeyKind::Definition, KeyKind::Content];
+        let kind = kinds
+            .into_iter()
+            .find(|kind| self.solver.key(id, *kind) == Some(key));
+        let parts = kind.and_then(|kind| self.solver.parts(id, kind));
+        let tracer = &self.workshop.tracer;
+        tracer.made(self.graph.step(id), parts, took)
     }
 
     /// Stops what runs and waits until it has: nothing of a build outlives it.

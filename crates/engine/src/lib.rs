@@ -43,6 +43,7 @@ mod run_step;
 mod secret;
 mod source;
 mod steps;
+mod trace;
 mod user_line;
 mod users;
 
@@ -61,3 +62,7 @@ pub use request::{
 };
 pub use run::ssh::SshSource;
 pub use secret::{SECRET_BYTES_MAX, SecretSource};
+pub use trace::{
+    Account, BaseFact, Cause, Change, Compared, ExplainError, Explanation, FileChange, Follower,
+    Reason, StepName, WhichBuild, explain,
+};

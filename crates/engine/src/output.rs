@@ -7,6 +7,8 @@ use oci::{ChainId, Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
+use crate::trace::{self, Made};
+
 /// A layer by its two names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LayerRef {
@@ -23,10 +25,26 @@ pub(crate) struct StepOutput {
     pub stack: Arc<[LayerRef]>,
 }
 
-/// What the store keeps of a step under its keys.
+/// What the store keeps of a step under its keys. A field that a kiln does not know is nothing to
+/// it, and one that it does not find is empty.
 #[derive(Serialize, Deserialize)]
 struct Record {
     layers: Vec<LayerRef>,
+    /// How they came to be; decides nothing.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "trace::lenient"
+    )]
+    made: Option<Made>,
+}
+
+/// What was found under a key.
+pub(crate) struct Found {
+    /// The layers.
+    pub output: StepOutput,
+    /// How they came to be, where that is known.
+    pub made: Option<Made>,
 }
 
 impl StepOutput {
@@ -77,10 +95,11 @@ impl StepOutput {
             .collect()
     }
 
-    /// Remembers this output under a key.
-    pub(crate) fn remember(&self, store: &Store, key: &CacheKey) {
+    /// Remembers this output under a key, and how it came to be.
+    pub(crate) fn remember(&self, store: &Store, key: &CacheKey, made: Option<Made>) {
         let record = Record {
             layers: self.stack.to_vec(),
+            made,
         };
         let bytes = serde_json::to_vec(&record).expect("a list of descriptors is JSON");
         store.records().put(key.digest(), &bytes);
@@ -96,9 +115,9 @@ impl StepOutput {
         key: &CacheKey,
         base: &Self,
         available: impl Fn(&Digest) -> bool,
-    ) -> Option<Self> {
+    ) -> Option<Found> {
         let bytes = store.records().get(key.digest())?;
-        let Record { mut layers } = serde_json::from_slice(&bytes).ok()?;
+        let Record { mut layers, made } = serde_json::from_slice(&bytes).ok()?;
         let lowest = layers.get_mut(..base.stack.len())?;
         for (layer, own) in lowest.iter_mut().zip(base.stack.iter()) {
             if layer.diff_id != own.diff_id {
@@ -109,8 +128,11 @@ impl StepOutput {
         let complete = layers
             .iter()
             .all(|layer| available(&layer.blob.digest) || store.blobs().has(&layer.blob));
-        complete.then(|| Self {
-            stack: layers.into(),
+        complete.then(|| Found {
+            output: Self {
+                stack: layers.into(),
+            },
+            made,
         })
     }
 }

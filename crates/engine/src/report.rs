@@ -6,6 +6,7 @@ use std::time::Duration;
 use oci::{Descriptor, Digest, Platform, Reference};
 
 use crate::event::{StepNumber, StepOutcome};
+use crate::trace::Explanation;
 
 /// The result of a build that succeeded.
 #[derive(Clone, Debug)]
@@ -19,6 +20,10 @@ pub struct BuildReport {
     /// The steps that the target needs, in order of the graph; base images not
     /// listed.
     pub steps: Vec<StepReport>,
+    /// Its name in this store, for [`crate::explain`].
+    pub id: Option<String>,
+    /// Why steps were carried out.
+    pub explanation: Explanation,
     /// What was moved.
     pub traffic: Traffic,
     /// What was made of the image.

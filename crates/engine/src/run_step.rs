@@ -59,11 +59,34 @@ impl Workshop {
             hash.update(digest.as_str().as_bytes());
             selections.push((selection, digest));
         }
+        let fingerprint = hash.finish();
+        self.note_mounted(id, step, &selections, &fingerprint);
         self.mounted
             .lock()
             .expect("no panics under this lock")
             .insert(id, selections);
-        Ok(hash.finish())
+        Ok(fingerprint)
+    }
+
+    /// Notes which files a RUN mounts from contexts.
+    fn note_mounted(
+        &self,
+        id: StepId,
+        step: &RunStep,
+        selections: &[(Selection, Digest)],
+        fingerprint: &Digest,
+    ) {
+        let of_contexts = sources(step).filter_map(|(from, path, _)| match from {
+            FileSource::Context(name) => Some((name, path)),
+            FileSource::Step(_) => None,
+        });
+        let (names, paths): (Vec<_>, Vec<_>) = of_contexts.unzip();
+        self.tracer.note_files(id, &paths, fingerprint, |list| {
+            for (name, (selection, _)) in names.into_iter().zip(selections) {
+                list.add(selection, self.contexts.get(name)?).ok()?;
+            }
+            Some(())
+        });
     }
 
     /// A digest of what a RUN mounts from other steps, by content.

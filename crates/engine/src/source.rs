@@ -14,7 +14,7 @@ use crate::error::BuildError;
 use crate::place::{Place, Places};
 use crate::ports::Ports;
 use crate::regular_file;
-use crate::request::DockerfileSource;
+use crate::request::{ContextSource, DockerfileSource};
 
 /// A Dockerfile and how messages call it.
 pub(crate) struct Text {
@@ -26,6 +26,23 @@ pub(crate) struct Text {
 
 /// The largest ignore file that is read, in bytes.
 const IGNORE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Where a build is made, in words that are the same for the next build there. Two checkouts are
+/// two places.
+pub(crate) fn place_name(context: &ContextSource, dockerfile: &Text) -> String {
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let context = match context {
+        ContextSource::Directory(path) | ContextSource::Archive(path) => {
+            whole(path).display().to_string()
+        }
+        ContextSource::Http(address) => address.shown(),
+        ContextSource::Git(address) => address.shown(),
+        ContextSource::Stdin => "-".to_owned(),
+        ContextSource::Empty => String::new(),
+    };
+    let dockerfile = dockerfile.path.as_deref().map(whole).unwrap_or_default();
+    format!("{context}\n{}", dockerfile.display())
+}
 
 /// Reads the Dockerfile. `main` is the context that it belongs to.
 pub(crate) async fn read_dockerfile(

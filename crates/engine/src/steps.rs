@@ -36,6 +36,7 @@ use crate::run::mounts::MountError;
 use crate::run::ssh::Agents;
 use crate::run::{Redactor, RunError};
 use crate::secret::Secrets;
+use crate::trace::Tracer;
 use crate::users::{UserDatabase, UserError};
 
 /// What steps are carried out with.
@@ -69,6 +70,8 @@ pub(crate) struct Workshop {
     pub agents: Agents,
     /// Hides the secrets in what commands print.
     pub redactor: Arc<Redactor>,
+    /// Notes what explains the build.
+    pub tracer: Tracer,
 }
 
 /// Why a step failed.
@@ -208,11 +211,41 @@ impl Workshop {
             }
             selections.push(selection);
         }
+        let fingerprint = hash.finish();
+        self.note_copied(id, copy, remote, &selections, &fingerprint);
         self.selections
             .lock()
             .expect("no panics under this lock")
             .insert(id, selections);
-        Ok(hash.finish())
+        Ok(fingerprint)
+    }
+
+    /// Notes which files a copy takes from outside.
+    fn note_copied(
+        &self,
+        id: StepId,
+        copy: &CopyStep,
+        remote: &[Option<Digest>],
+        selections: &[Selection],
+        fingerprint: &Digest,
+    ) {
+        let words: Vec<String> = copy.sources.iter().map(shown_source).collect();
+        let sources: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.tracer.note_files(id, &sources, fingerprint, |list| {
+            for (number, source) in copy.sources.iter().enumerate() {
+                if let CopySource::Files {
+                    from: FileSource::Context(name),
+                    ..
+                } = source
+                {
+                    let context = self.contexts.get(name)?;
+                    list.add(selections.get(number)?, context).ok()?;
+                } else if let Some(digest) = remote.get(number)?.as_ref() {
+                    list.add_address(&words[number], digest);
+                }
+            }
+            Some(())
+        });
     }
 
     /// A digest of what a step copies from other steps, by content: the same
@@ -564,6 +597,16 @@ impl Workshop {
             message: format!("sandbox: {rung}"),
         });
         Ok(rung)
+    }
+}
+
+/// A source as explanations name it.
+fn shown_source(source: &CopySource) -> String {
+    match source {
+        CopySource::Files { pattern, .. } => pattern.clone(),
+        CopySource::Inline(file) => file.name.clone(),
+        CopySource::Url(url) => dockerfile::remote::without_credentials(&url.url),
+        CopySource::Git(git) => dockerfile::remote::without_credentials(&git.repository),
     }
 }
 

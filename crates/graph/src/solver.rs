@@ -309,6 +309,13 @@ impl<O: Output> Solver<O> {
         (twin != step).then_some(twin)
     }
 
+    /// The steps whose outputs a step reads, each with the name of its part in keys. Once keys are
+    /// known, steps that repeat others are not among them.
+    pub fn inputs(&self, step: StepId) -> impl Iterator<Item = (&str, StepId)> {
+        let inputs = self.nodes[step.index()].inputs.iter();
+        inputs.map(|input| (input.role.as_str(), input.step))
+    }
+
     /// A key of a step, once it is known.
     pub fn key(&self, step: StepId, kind: KeyKind) -> Option<&CacheKey> {
         self.keyed(step, kind).map(|keyed| &keyed.key)

@@ -33,6 +33,11 @@ impl Records {
         self.files.get(&record_path(key))
     }
 
+    /// Whether there is something under `key`. It is not read, and may be damaged.
+    pub fn has(&self, key: &Digest) -> bool {
+        self.files.has(&record_path(key))
+    }
+
     /// Sets the value of `key`: seen by this process from now on, by all after
     /// the next commit. A value larger than [`RECORD_BYTES_MAX`] is not kept.
     pub fn put(&self, key: &Digest, value: &[u8]) {
@@ -69,6 +74,13 @@ impl RecordFiles {
             None => read_bounded(open_regular(&self.root.join(path)).ok()??)?,
         };
         unseal(path, &bytes).map(<[u8]>::to_vec)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        match self.committer.pending(path) {
+            Some(change) => change.is_some(),
+            None => self.root.join(path).is_file(),
+        }
     }
 
     pub(crate) fn put(&self, path: PathBuf, payload: &[u8]) {
