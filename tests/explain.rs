@@ -11,6 +11,7 @@
 //! >> serve CONTENT          what is at WEB/file from now on
 //! >> elsewhere              the context is another directory with the same files from now on
 //! >> prune                  everything that can go from the store goes
+//! >> lose                   the blobs of the store are gone
 //! >> damage                 what the store knows of builds is damaged
 //! >> build [FLAGS]          must succeed
 //! >> fail [FLAGS]           must fail
@@ -60,6 +61,88 @@ fn every_change_is_explained() {
     assert!(done > 0, "there are no cases");
     let wrong = wrong.join("\n");
     assert!(wrong.is_empty(), "{wrong}\nKILN_BLESS=1 writes these down");
+}
+
+#[test]
+fn programs_get_the_same_and_nobody_gets_secrets() {
+    let Some(site) = Site::new(Caller::Ourselves) else {
+        return;
+    };
+    let context = site.context(
+        "app",
+        "FROM REGISTRY/base:1\nARG TOKEN\nRUN true\nARG HTTPS_PROXY\nRUN true again\n",
+    );
+    let build = |name: &str| {
+        let values = [
+            format!("TOKEN=canary-{name}"),
+            format!("HTTPS_PROXY=http://u:canary-{name}@127.0.0.1:1"),
+        ];
+        let [token, proxy] = values.each_ref().map(String::as_str);
+        let mut more = vec!["--build-arg", token, "--build-arg", proxy];
+        more.extend(["--secret", "id=TOKEN,env=IT", "--metadata-file", "numbers"]);
+        let mut command = site.build("store", "app", &context, &more);
+        let output = command.env("IT", format!("canary-{name}")).output();
+        site.success(&output.expect("kiln starts"))
+    };
+    build("one");
+    let digest = build("two");
+    let explain = |more: &[&str]| {
+        let output = site.kiln("explain", "store", more).output();
+        site.success(&output.expect("kiln starts"))
+    };
+    let numbers = site.numbers("numbers");
+    let text = explain(&["--build", &digest[..20]]);
+    let json = explain(&[
+        "--format",
+        "json",
+        "--build",
+        numbers["kiln.build"].as_str().expect("an id"),
+    ]);
+    for said in [&text, &json, &numbers.to_string()] {
+        assert!(!said.contains("canary"), "{said}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["image"], digest);
+    assert_eq!(json["ran"], 2);
+    assert_eq!(json["causes"], numbers["kiln.causes"]);
+    let reason = &json["causes"][0]["reason"];
+    assert_eq!(
+        (&reason["reason"], &reason["name"]),
+        (&"build_argument".into(), &"TOKEN".into())
+    );
+    assert_eq!(
+        (&reason["old"], &reason["new"]),
+        (&"****".into(), &"****".into())
+    );
+    assert_eq!(numbers["kiln.steps"][1]["cause"], 1);
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let Some(site) = Site::new(Caller::Ourselves) else {
+        return;
+    };
+    let said = |more: &[&str]| {
+        let output = site.kiln("explain", "store", more).output();
+        site.describe(&output.expect("kiln starts"))
+    };
+    assert_eq!(
+        said(&[]),
+        "exit 2\nstderr:\nerror: no build is remembered in this store\n\
+         hint: `kiln build` remembers what it did\n"
+    );
+    let context = site.context("app", "FROM REGISTRY/base:1\nWORKDIR /x\n");
+    site.built("store", "app", &context, &["--metadata-file", "numbers"]);
+    let numbers = site.numbers("numbers");
+    let id = numbers["kiln.build"].as_str().expect("an id");
+    assert_eq!(
+        said(&["--build", "xyz"]),
+        format!(
+            "exit 2\nstderr:\nerror: no build whose id or digest begins with `xyz` is remembered\n\
+             hint: the latest are {id}\n"
+        )
+    );
 }
 
 struct Case<'s> {
@@ -144,6 +227,11 @@ impl<'s> Case<'s> {
             ["prune"] => {
                 let output = self.kiln("store", &["prune", "--all"], &[]);
                 self.site.success(&output);
+            }
+            ["lose"] => {
+                let blobs = self.site.path("home").join(self.name).join("blobs");
+                fs::remove_dir_all(&blobs).expect("blobs");
+                fs::create_dir(&blobs).expect("a directory");
             }
             ["damage"] => damage(&self.site.path("home").join(self.name).join("records")),
             ["build", flags @ ..] => {

@@ -121,16 +121,24 @@ fn cause_text(out: &mut String, cause: &Cause) {
         let things = units::count(cause.more, "other thing", "other things");
         let _ = writeln!(out, "{indent}{things} of it changed too");
     }
+    if cause.ran && cause.followers.is_empty() {
+        let _ = writeln!(out, "{indent}this step ran, {}", seconds(cause.seconds));
+        return;
+    }
     let own = cause.step.iter().filter(|_| cause.ran);
     let rows: Vec<&StepName> = own
         .chain(cause.followers.iter().map(|follower| &follower.name))
         .collect();
-    let _ = writeln!(
-        out,
-        "{indent}{} ran because of it, {}:",
-        units::count(rows.len(), "step", "steps"),
-        seconds(cause.seconds)
-    );
+    let steps = match (cause.ran, cause.followers.len()) {
+        (true, followers) => {
+            let later = units::count(followers, "later step", "later steps");
+            format!("this step and {later} ran")
+        }
+        (false, followers) => {
+            format!("{} ran", units::count(followers, "step", "steps"))
+        }
+    };
+    let _ = writeln!(out, "{indent}{steps}, {}:", seconds(cause.seconds));
     for step in rows.iter().take(FOLLOWERS_MAX) {
         let time = seconds(step.seconds);
         let _ = writeln!(out, "{indent}{time:>8}  {}", title(&step.title));
@@ -184,7 +192,7 @@ fn reason_lines(cause: &Cause) -> Vec<String> {
             vec![values(&format!("the variable {}", change.name), change) + &set]
         }
         Reason::Setting { change } => vec![values(setting(&change.name), change)],
-        Reason::Layers { change } => vec![layers(change)],
+        Reason::Layers { change } => layers(change),
         Reason::Instruction { old, new, line } => vec![
             format!("the instruction changed in {}:", at(*line)),
             format!("  before: {old}"),
@@ -287,26 +295,23 @@ fn setting(name: &str) -> &str {
 }
 
 /// The parts of the salt: the format, the compression and the time.
-fn layers(change: &Change) -> String {
+fn layers(change: &Change) -> Vec<String> {
     let words = |value: &Option<String>| -> Vec<String> {
         let words = value.iter().flat_map(|text| text.split_whitespace());
-        words.map(str::to_owned).collect()
+        words.map(str::to_lowercase).collect()
     };
-    let names = [
-        "layers are made in another way by this version of kiln",
-        "--compression",
-        "SOURCE_DATE_EPOCH",
-    ];
-    match (words(&change.old).as_slice(), words(&change.new).as_slice()) {
-        ([a, ..], [b, ..]) if a != b => names[0].to_owned(),
-        (old @ [_, _, _], new @ [_, _, _]) => {
-            let differs = (0..names.len()).find(|at| old[*at] != new[*at]);
-            let at = differs.unwrap_or_default();
-            let (old, new) = (old[at].to_lowercase(), new[at].to_lowercase());
-            format!("{}: {old} → {new}", names[at])
-        }
-        _ => values("how layers are made", change),
+    let (old, new) = (words(&change.old), words(&change.new));
+    let ([a, _, _], [b, _, _]) = (old.as_slice(), new.as_slice()) else {
+        return vec![values("how layers are made", change)];
+    };
+    if a != b {
+        return vec!["this version of kiln makes layers in another way".to_owned()];
     }
+    let names = ["", "--compression", "SOURCE_DATE_EPOCH"];
+    let differs = (0..names.len()).filter(|at| old[*at] != new[*at]);
+    differs
+        .map(|at| format!("{}: {} → {}", names[at], old[at], new[at]))
+        .collect()
 }
 
 fn base(old: &BaseFact, new: &BaseFact, same_layers: usize) -> Vec<String> {
@@ -320,7 +325,8 @@ fn base(old: &BaseFact, new: &BaseFact, same_layers: usize) -> Vec<String> {
     };
     let layers = match (same_layers, new.layers) {
         (0, _) => "none of its layers is the same".to_owned(),
-        (same, all) => format!("the first {same} of {all} layers are the same"),
+        (1, all) => format!("the first of its {all} layers is the same"),
+        (same, all) => format!("the first {same} of its {all} layers are the same"),
     };
     vec![
         headline,

@@ -44,6 +44,7 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
             "title": step.title,
             "outcome": step.outcome,
             "seconds": step.duration.as_secs_f64(),
+            "cause": step.cause,
         })
     };
     let steps: Vec<Value> = report.steps.iter().map(step).collect();
@@ -57,6 +58,7 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
     };
     let images: Vec<Value> = report.images.iter().map(image).collect();
     let Value::Object(mut map) = json!({
+        "build": report.id,
         "images": images,
         "image.bytes": report.image_bytes,
         "seconds": report.duration.as_secs_f64(),
@@ -65,6 +67,8 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
         "steps.ran": numbers.ran,
         "steps": steps,
         "steps.slowest": slowest,
+        "compared": report.explanation.compared,
+        "causes": report.explanation.causes,
     }) else {
         return Map::new();
     };
@@ -128,12 +132,14 @@ mod tests {
         check("kiln.schema", json!(1));
         check("kiln.steps.cached", json!(1));
         check("kiln.steps.ran", json!(2));
+        check("kiln.build", json!("0123456789ab"));
+        assert_eq!(document["kiln.causes"][0]["reason"]["reason"], "files");
         check("kiln.bytes.pushed", json!(2_000_000));
         check(
             "kiln.steps.slowest",
             json!([
-                {"step": 2, "title": "[2/3] RUN make", "outcome": "ran", "seconds": 90.0},
-                {"step": 3, "title": "[3/3] COPY . .", "outcome": "ran", "seconds": 0.5},
+                {"step": 2, "title": "[2/3] RUN make", "outcome": "ran", "seconds": 90.0, "cause": 0},
+                {"step": 3, "title": "[3/3] COPY . .", "outcome": "ran", "seconds": 0.5, "cause": 0},
             ]),
         );
     }

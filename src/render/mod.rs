@@ -78,6 +78,18 @@ impl Presentation {
         }
     }
 
+    /// Prints why the steps of a build ran, in full.
+    pub(crate) fn explain(self, report: &BuildReport) {
+        match self.shape {
+            Shape::Tty | Shape::Plain => {
+                self.print(&explain::explanation_text(&report.explanation))
+            }
+            // It is in the last line.
+            Shape::Json => {}
+            Shape::Quiet => {}
+        }
+    }
+
     /// Prints what a build came to.
     pub(crate) fn conclude(self, report: &BuildReport) {
         match self.shape {
@@ -308,6 +320,40 @@ mod tests {
         out
     }
 
+    /// A file that changed, and two steps that ran.
+    fn explanation() -> engine::Explanation {
+        let name = |step, title: &str, seconds| engine::StepName {
+            step,
+            title: title.to_owned(),
+            file: "Dockerfile".to_owned(),
+            line: 3,
+            seconds,
+        };
+        let change = engine::FileChange::Content {
+            path: "main.c".to_owned(),
+            old: "01234567".to_owned(),
+            new: "89abcdef".to_owned(),
+        };
+        engine::Explanation {
+            compared: Some(engine::Compared::default()),
+            causes: vec![engine::Cause {
+                step: Some(name(2, "[2/3] RUN make", 90.0)),
+                reason: engine::Reason::Files {
+                    changes: vec![change],
+                    total: 1,
+                },
+                ran: true,
+                more: 0,
+                followers: vec![engine::Follower {
+                    name: name(3, "[3/3] COPY . .", 0.5),
+                    input: "[2/3] RUN make".to_owned(),
+                }],
+                seconds: 90.5,
+            }],
+            seconds: 90.5,
+        }
+    }
+
     /// What a build came to.
     pub(super) fn report() -> BuildReport {
         let step = |number, title: &str, outcome, milliseconds| StepReport {
@@ -315,6 +361,7 @@ mod tests {
             title: title.to_owned(),
             outcome,
             duration: Duration::from_millis(milliseconds),
+            cause: (outcome == StepOutcome::Ran).then_some(0),
         };
         let empty = Digest::of(b"");
         BuildReport {
@@ -330,8 +377,8 @@ mod tests {
                 step(3, "[3/3] COPY . .", StepOutcome::Ran, 500),
                 step(2, "[2/3] RUN make", StepOutcome::Ran, 90_000),
             ],
-            id: None,
-            explanation: engine::Explanation::default(),
+            id: Some("0123456789ab".to_owned()),
+            explanation: explanation(),
             traffic: Traffic {
                 down_bytes: 1_000,
                 up_bytes: 2_000_000,

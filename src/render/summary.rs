@@ -5,10 +5,14 @@ use std::fmt::Write;
 use engine::{BuildReport, OutputReport, PushReport, Traffic};
 
 use super::Numbers;
+use super::explain::cause_line;
 use super::text::{neutralise_lines, title};
 use super::units;
 
-/// Digest, size, steps, bytes, where it went, and the slowest steps.
+/// How many causes are named; `kiln explain` tells all.
+const CAUSES_MAX: usize = 3;
+
+/// Digest, size, steps and why they ran, bytes, where it went, and the slowest steps.
 pub(crate) fn summary(report: &BuildReport) -> String {
     let numbers = Numbers::of(report);
     let mut out = String::new();
@@ -35,6 +39,22 @@ pub(crate) fn summary(report: &BuildReport) -> String {
             units::duration(report.duration)
         ),
     );
+    if report.explanation.compared.is_some() {
+        for (place, cause) in report
+            .explanation
+            .causes
+            .iter()
+            .enumerate()
+            .take(CAUSES_MAX)
+        {
+            let label = if place == 0 { "because" } else { "" };
+            row(label, &cause_line(cause));
+        }
+        let causes = report.explanation.causes.len();
+        if let Some(more) = causes.checked_sub(CAUSES_MAX).filter(|more| *more > 0) {
+            row("", &format!("and {more} more: `kiln explain` tells all"));
+        }
+    }
     rows_of_traffic(&mut row, &report.traffic, &report.outputs);
     for (place, step) in numbers.slowest.iter().enumerate() {
         let label = if place == 0 { "slowest" } else { "" };
@@ -107,6 +127,7 @@ mod tests {
             "  image    sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
   size     12.3 MB
   steps    3: 1 cached, 2 run, in 2m05s
+  because  [2/3] RUN make: main.c changed: 01234567 → 89abcdef (2 steps, 1m30s)
   pulled   1.0 kB
   pushed   2.0 MB (1 blob sent, 2 mounted, 3 already there)
   tag      127.0.0.1:5000/x:1

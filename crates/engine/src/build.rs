@@ -64,9 +64,12 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
-    let (outputs, steps) = build.drive(request, ports, &text).await?;
+    let (outputs, mut steps) = build.drive(request, ports, &text).await?;
     let images = build.assemble(request, outputs);
     let explanation = build.workshop.tracer.explanation();
+    for step in &mut steps {
+        step.cause = explanation.cause_of(step.step.0);
+    }
     let id = build
         .workshop
         .tracer

@@ -479,6 +479,7 @@ impl Drive {
                 title: step.title.clone(),
                 outcome,
                 duration,
+                cause: None,
             });
         }
         reports

@@ -70,6 +70,8 @@ pub struct StepReport {
     pub outcome: StepOutcome,
     /// Wall time; zero for cached steps.
     pub duration: Duration,
+    /// Why it was carried out: the place in [`Explanation::causes`].
+    pub cause: Option<usize>,
 }
 
 /// What was moved to and from registries.

@@ -183,6 +183,12 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 
+    /// Say at the end why steps were not found in the cache, as `kiln explain` does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", hide_default_value = true, hide_possible_values = true,
+          value_name = "BOOL", action = clap::ArgAction::Set)]
+    explain: bool,
+
     #[command(flatten)]
     run: RunFlags,
 
@@ -268,6 +274,9 @@ pub(super) fn run(
     let report = ports::serve(settings, presentation, request.threads, async |ports| {
         engine::build(&request, ports).await
     })?;
+    if arguments.explain {
+        presentation.explain(&report);
+    }
     presentation.conclude(&report);
     results.write(&report, &tags)?;
     Ok(ExitCode::SUCCESS)

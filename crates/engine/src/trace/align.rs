@@ -7,6 +7,9 @@ use super::{Trace, TracedStep};
 /// compared line by line where they begin and where they end, and in order between.
 const CELLS_MAX: usize = 4_000_000;
 
+/// How many steps of a stage are looked at to know it again.
+const LIKES_MAX: usize = 64;
+
 /// What an instruction is worth that is the same as before. One of the same kind is worth one, and
 /// up to four more for the words that they share.
 const SAME: u32 = 64;
@@ -99,20 +102,20 @@ fn pair_groups(
             None => rest.push(group),
         }
     }
-    let texts = |trace: &Trace, group: &Group<'_>| -> Vec<String> {
-        let steps = group.steps.iter();
-        steps.map(|n| trace.steps[*n].text.clone()).collect()
-    };
-    let mut likes: Vec<(usize, usize, usize)> = Vec::new();
+    let mut likes: Vec<(u32, usize, usize)> = Vec::new();
     for (at, group) in rest.iter().enumerate() {
-        let wanted = texts(new_trace, group);
         for (from, one) in free.iter().enumerate() {
             let Some(one) = one.as_ref().filter(|one| one.platform == group.platform) else {
                 continue;
             };
-            let has = texts(old_trace, one);
-            let common = wanted.iter().filter(|text| has.contains(text)).count();
-            let worth = 2 * common + usize::from(one.stage == group.stage);
+            let old = one.steps.iter().map(|n| &old_trace.steps[*n]);
+            let new = group.steps.iter().map(|n| &new_trace.steps[*n]);
+            let old: Vec<&TracedStep> = old.take(LIKES_MAX).collect();
+            let shared: u32 = new
+                .take(LIKES_MAX)
+                .map(|new| old.iter().map(|old| likeness(old, new)).max().unwrap_or(0))
+                .sum();
+            let worth = shared + u32::from(one.stage == group.stage);
             if worth > 0 {
                 likes.push((worth, at, from));
             }
@@ -209,6 +212,14 @@ fn worth(old: &TracedStep, new: &TracedStep) -> u32 {
         return 0;
     }
     1 + shared_words(&old.text, &new.text)
+}
+
+/// What two steps say for their stages being the same. Many stages begin with the same image.
+fn likeness(old: &TracedStep, new: &TracedStep) -> u32 {
+    match worth(old, new) {
+        SAME if old.keyword().eq_ignore_ascii_case("from") => SAME / 8,
+        worth => worth.saturating_sub(1),
+    }
 }
 
 /// From nothing to four.

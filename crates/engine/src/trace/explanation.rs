@@ -15,6 +15,19 @@ pub struct Explanation {
     pub seconds: f64,
 }
 
+impl Explanation {
+    /// Why a step was carried out: the place of the cause in the list.
+    pub(crate) fn cause_of(&self, step: u32) -> Option<usize> {
+        self.causes.iter().position(|cause| {
+            let own = cause.step.as_ref().filter(|_| cause.ran);
+            let followers = cause.followers.iter().map(|follower| &follower.name);
+            own.into_iter()
+                .chain(followers)
+                .any(|name| name.step == step)
+        })
+    }
+}
+
 /// An earlier build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -16,6 +16,9 @@ use super::{Miss, Part, Trace, TracedOutcome, TracedStep, Value};
 /// How many files of one step are named.
 const FILES_SHOWN_MAX: usize = 5;
 
+/// How much is remembered of what was told of steps below.
+const SAID_MAX: usize = 32;
+
 /// The longest text that is shown of an instruction, in characters.
 const TEXT_SHOWN_MAX: usize = 160;
 
@@ -154,34 +157,53 @@ impl Pair<'_> {
         let mut own = Vec::new();
         match self.alignment.old_of[at] {
             Some(was) => own.extend(self.differences(at, was)),
-            None => own.extend(self.without_like(at, known)),
+            None => own.extend(self.without_like(at)),
         }
-        let changed_input = self.changed_input(at);
+        let input = self.changed_input(at);
+        let parent = step.inputs.first().map(|(_, parent)| *parent);
+        let below = input.or(parent).and_then(|input| known[input].as_ref());
+        let mut said = below.map_or_else(Vec::new, |below| below.said.clone());
+        // What is another for a step below is told there.
+        let told = own.iter().find_map(|reason| {
+            let mut said = said.iter();
+            said.find(|(known, _)| known == reason)
+                .map(|(_, root)| *root)
+        });
+        own.retain(|reason| !said.iter().any(|(known, _)| known == reason));
+        let follows = match (input, told) {
+            (Some(input), _) => Some((input, below.map_or(input, |below| below.root))),
+            (None, Some(root)) => parent.map(|parent| (parent, root)),
+            (None, None) => None,
+        };
         if own.is_empty()
-            && let Some(input) = changed_input
+            && let Some((input, root)) = follows
         {
-            let root = known[input].as_ref().map_or(input, |found| found.root);
             return Found {
                 reason: None,
                 root,
                 through: Some(input),
+                said,
             };
         }
         if step.ignores_cache && own.is_empty() {
             let stage = step.stage.clone();
             own.push(Reason::NoCacheFilter { stage });
         }
+        let of_several = own.iter().filter(|reason| is_of_several(reason)).cloned();
+        said.extend(of_several.map(|reason| (reason, at)));
+        said.truncate(SAID_MAX);
         let more = own.len().saturating_sub(1);
         Found {
             reason: own.into_iter().next().map(|reason| (reason, more)),
             root: at,
             through: None,
+            said,
         }
     }
 
     /// What to say of a step that has no like in the earlier build; nothing where it only follows
     /// others of its kind.
-    fn without_like(&self, at: usize, known: &[Option<Found>]) -> Option<Reason> {
+    fn without_like(&self, at: usize) -> Option<Reason> {
         let step = &self.new.steps[at];
         let mut free =
             (0..self.old.steps.len()).filter(|was| self.alignment.new_of[*was].is_none());
@@ -195,17 +217,8 @@ impl Pair<'_> {
         }
         let above = step.inputs.first().map(|(_, input)| *input);
         let follows = above.is_some_and(|input| {
-            let is_new = self.alignment.old_of[input].is_none();
-            let is_said = known[input]
-                .as_ref()
-                .is_some_and(|found| found.reason.is_some());
-            is_new
-                && (is_said
-                    || known[input]
-                        .as_ref()
-                        .is_some_and(|found| found.root != input))
-                && self.new.steps[input].stage == step.stage
-                && self.new.steps[input].is_work()
+            let above = &self.new.steps[input];
+            self.alignment.old_of[input].is_none() && above.stage == step.stage && above.is_work()
         });
         (!follows).then_some(Reason::Inserted)
     }
@@ -246,7 +259,13 @@ impl Pair<'_> {
         }
         // The text says more than a variable that is in it.
         reasons.sort_by_key(|reason| !matches!(reason, Reason::Instruction { .. }));
-        reasons.extend(self.files(old, new));
+        // Of other paths there are other files.
+        let elsewhere = reasons.iter().any(|reason| match reason {
+            Reason::Setting { change } => change.name.starts_with("source."),
+            Reason::Instruction { .. } => true,
+            _ => false,
+        });
+        reasons.extend(self.files(old, new).filter(|_| !elsewhere));
         reasons.extend(self.structure(at, was));
         reasons
     }
@@ -303,6 +322,13 @@ impl Pair<'_> {
                 continue;
             }
             let before = &self.old.steps[old_input];
+            let mut strangers = (0..self.new.steps.len())
+                .filter(|place| self.alignment.old_of[*place].is_none())
+                .map(|place| &self.new.steps[place]);
+            if strangers.any(|stranger| is_alike(before, stranger)) {
+                let old_line = old.line;
+                return Some(Reason::Moved { old_line });
+            }
             // What stood between is gone; what came between is a reason of its own.
             return Some(match self.alignment.new_of[old_input] {
                 None if before.is_work() => Reason::Removed {
@@ -370,6 +396,38 @@ struct Found {
     root: usize,
     /// The input that leads there.
     through: Option<usize>,
+    /// What was told of this step and of those below it, and may concern others too; and where.
+    said: Vec<(Reason, usize)>,
+}
+
+/// Whether one thing that the user changed may be seen in several steps.
+fn is_of_several(reason: &Reason) -> bool {
+    match reason {
+        Reason::BuildArgument { .. }
+        | Reason::Variable { .. }
+        | Reason::Setting { .. }
+        | Reason::NoCacheFilter { .. } => true,
+        Reason::NeverBuilt
+        | Reason::NoCache
+        | Reason::Files { .. }
+        | Reason::UnlistedFiles { .. }
+        | Reason::Layers { .. }
+        | Reason::Instruction { .. }
+        | Reason::Inserted
+        | Reason::Moved { .. }
+        | Reason::Removed { .. }
+        | Reason::Input { .. }
+        | Reason::Base { .. }
+        | Reason::Unfinished { .. }
+        | Reason::Forgotten
+        | Reason::LayersGone
+        | Reason::OtherVersion => false,
+    }
+}
+
+/// Whether it is the same instruction of the same stage.
+fn is_alike(old: &TracedStep, new: &TracedStep) -> bool {
+    old.text == new.text && old.stage == new.stage && old.platform == new.platform
 }
 
 fn input_of(step: &TracedStep, wanted: &str) -> Option<usize> {
