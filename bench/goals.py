@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 MB = 1e6
+# Debian, unpacked.
+BASE_BYTES = 190 * MB
+# What RUN writes in scenario h.
+WRITTEN_BYTES = 3_000 * MB
 MIB = 2**20
 
 # CPU and wall seconds that the work itself takes at the speeds of the machine
@@ -48,6 +52,7 @@ def goals(size_of_big):
         Ratio("d", "cpu", 0.45),
         Ratio("d", "wall", 0.45),
         Ratio("e", "wall", 0.85),
+        AtMost("e", "idle", 0.1, "share of the processors' time that is idle"),
         Ratio("f-known", "wall", 0.03, reference="f"),
         AtMost("f-known", "disk", 300 * MB, "disk"),
         AtMost("f-known", "down", 100 * MB, "down"),
@@ -55,11 +60,14 @@ def goals(size_of_big):
         Ratio("f", "wall", 0.35),
         AtMost("f", "disk", 1.05 * size_of_big, "disk: 1.05 × the base unpacked"),
         AtMost("f", "up", 1 * MB, "up: nothing of the base"),
+        Ratio("f-shared", "wall", 0.03, reference="f"),
+        AtMost("f-shared", "down", 100 * MB, "down"),
         AtMost("g-known", "wall", 0.5, "wall"),
         AtMost("g-known", "down", 0.1 * MB, "down: no layer bytes"),
         AtMost("g", "disk", 10 * MB, "disk: only the index"),
         Ratio("h", "cpu", 0.5),
         Ratio("h", "wall", 0.5),
+        AtMost("h", "disk_beyond", 1.1 * BASE_BYTES, "disk beyond files and blob: the base"),
         Ratio("i", "cpu", 0.25),
         Ratio("i", "wall", 0.25),
         AtMost("i", "more_requests", 0, "requests more for fifty steps than for ten"),
@@ -104,6 +112,12 @@ def measured(goal, results):
         # Twenty processes together are not one.
         values = [results.median(key, "kiln", "rss") for key in results.data["scenarios"] if key != "crowd"]
         return max((value for value in values if value is not None), default=None)
+    if goal.field == "idle":
+        cpu, wall = (results.median("e", "kiln", field) for field in ("cpu", "wall"))
+        return None if cpu is None else max(0, 1 - cpu / wall / results.data["processors"])
+    if goal.field == "disk_beyond":
+        disk, up = (results.median("h", "kiln", field) for field in ("disk", "up"))
+        return None if disk is None else disk - up - WRITTEN_BYTES * results.data["scale"]
     if goal.field == "more_requests":
         ten, fifty = (results.median(key, "kiln", "requests") for key in ("i", "i-fifty"))
         return None if ten is None or fifty is None else fifty - ten

@@ -9,10 +9,9 @@ from pathlib import Path
 import company
 import plots
 import tables
+from goals import BASE_BYTES
 
 HERE = Path(__file__).resolve().parent
-# Debian below it.
-BASE_BYTES = 190_000_000
 
 
 def read(name):

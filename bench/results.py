@@ -2,6 +2,7 @@
 several sessions and a doubtful run can be looked at."""
 
 import json
+import os
 import statistics
 
 from bases import BIG_BYTES
@@ -15,7 +16,8 @@ class Results:
     def __init__(self, path, scale=None):
         self.path = path
         self.data = {"version": VERSION, "machine": {}, "builders": {}, "scenarios": {},
-                     "growth": {}, "start": {}, "scale": scale or 1, "big_bytes": BIG_BYTES}
+                     "growth": {}, "start": {}, "scale": scale or 1, "big_bytes": BIG_BYTES,
+                     "processors": len(os.sched_getaffinity(0))}
         if path.exists():
             known = json.loads(path.read_text())
             # Another size would be another measurement.

@@ -10,7 +10,7 @@ class Scenario:
     empty store, unless it has `warm`: "here", the same build under the same
     name; or a function that makes another context, which is built under another
     name. Then comes `change(directory)`. With `fresh_store` the store is emptied
-    again: what is left is what the remote cache has. `bases` are what the
+    again: what is left is what the remote cache has, which the build before wrote. `bases` are what the
     registry must have beside the ordinary base. `together` is how many builds
     run at once.
 
@@ -40,6 +40,8 @@ SCENARIOS = [
     Scenario("f", "6.9 GB base: RUN and COPY, cold", contexts.RUN_ON_BIG, bases=BIG),
     Scenario("f-known", "RUN and COPY on it, index known", contexts.RUN_ON_BIG, bases=BIG,
              warm=contexts.ANOTHER_ON_BIG, others="f"),
+    Scenario("f-shared", "fresh machine, index in the cache", contexts.RUN_ON_BIG, bases=BIG,
+             warm=contexts.ANOTHER_ON_BIG, remote_cache=True, fresh_store=True, others="f"),
     Scenario("g", "6.9 GB base: WORKDIR, COPY, cold", contexts.COPY_ON_BIG, bases=BIG),
     Scenario("g-known", "WORKDIR and COPY, index known", contexts.COPY_ON_BIG, bases=BIG,
              warm=contexts.ANOTHER_ON_BIG, others="g"),

@@ -69,7 +69,7 @@ class Session:
             self.run(builder, [builder.command(before)])
         elif scenario.warm:
             other = self.context(f"{scenario.key}-before", scenario.warm)
-            before = self.build(builder, other, f"{repository}-before", **kind)
+            before = self.build(builder, other, f"{repository}-before", cache_to=cache, **kind)
             self.run(builder, [builder.command(before)])
         if scenario.change:
             scenario.change(directory)

@@ -105,6 +105,8 @@ def shown(field, value):
         return ""
     if field in ("cpu", "wall"):
         return seconds(value) + " s"
+    if field == "idle":
+        return f"{value:.0%}"
     return f"{value:.0f}" if "requests" in field else megabytes(value) + " MB"
 
 

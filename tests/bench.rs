@@ -129,7 +129,7 @@ fn keys() -> BTreeSet<String> {
         // All axes are one mechanism: the first two, and the one with bases of its own, show it.
         .filter(|key| !key.starts_with("growth") || AXES.contains(key))
         // A remote cache comes with --cache-to.
-        .filter(|key| !key.starts_with('i'))
+        .filter(|key| !key.starts_with('i') && !key.ends_with("-shared"))
         .map(str::to_owned)
         .collect()
 }
