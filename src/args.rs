@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, ExplainArguments, LintArguments, PushArguments, StoreArguments,
+    BuildArguments, CacheArguments, ExplainArguments, LintArguments, PushArguments, StoreArguments,
 };
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
@@ -28,6 +28,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
+    Cache(CacheArguments),
     Explain(ExplainArguments),
     Lint(LintArguments),
     Push(PushArguments),
@@ -41,6 +42,7 @@ impl Verb {
     pub(crate) fn store(&self) -> Option<&StoreOption> {
         match self {
             Self::Build(build) => Some(&build.store),
+            Self::Cache(cache) => Some(&cache.store),
             Self::Explain(explain) => Some(&explain.store),
             Self::Push(push) => Some(&push.store),
             Self::Store(store) => Some(&store.store),
@@ -53,7 +55,11 @@ impl Verb {
         match self {
             Self::Build(build) => Some(&build.registry),
             Self::Push(push) => Some(&push.registry),
-            Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => None,
+            Self::Cache(_)
+            | Self::Explain(_)
+            | Self::Lint(_)
+            | Self::Store(_)
+            | Self::Version => None,
         }
     }
 
@@ -62,9 +68,11 @@ impl Verb {
         match self {
             Self::Build(build) => build.progress.mode(),
             Self::Push(push) => push.progress.mode(),
-            Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
-                ProgressMode::Plain
-            }
+            Self::Cache(_)
+            | Self::Explain(_)
+            | Self::Lint(_)
+            | Self::Store(_)
+            | Self::Version => ProgressMode::Plain,
         }
     }
 }
@@ -74,7 +82,7 @@ impl Verb {
 pub(crate) struct StoreOption {
     /// Directory of everything that kiln keeps [default: KILN_STORE, or kiln in the cache
     /// directory of the user]
-    #[arg(long = "store", value_name = "DIR")]
+    #[arg(long = "store", value_name = "DIR", global = true)]
     pub(crate) directory: Option<PathBuf>,
 }
 

@@ -1,6 +1,8 @@
 //! The verbs, one file each: its flags, its help, what it does.
 
+mod amount;
 mod build;
+mod cache;
 mod explain;
 mod lint;
 mod push;
@@ -12,6 +14,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
+pub(crate) use cache::CacheArguments;
 pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;
 pub(crate) use push::PushArguments;
@@ -30,6 +33,7 @@ pub(crate) fn run(
 ) -> Result<ExitCode, ProgramError> {
     match arguments.verb {
         Verb::Build(arguments) => build::run(&arguments, settings, presentation),
+        Verb::Cache(arguments) => cache::run(&arguments, settings, presentation),
         Verb::Explain(arguments) => explain::run(&arguments, settings),
         Verb::Lint(arguments) => lint::run(&arguments, settings, presentation),
         Verb::Push(arguments) => push::run(&arguments, settings, presentation),

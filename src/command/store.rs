@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use store::gc::{Amount, Damage, Kind, PruneOptions};
 
-use super::print_product;
+use super::{amount, print_product};
 use crate::args::StoreOption;
 use crate::error::ProgramError;
 use crate::ports;
@@ -47,10 +47,10 @@ enum StoreVerb {
         #[arg(long)]
         all: bool,
         /// Remove only what has not been used for this long, such as 12h or 7d
-        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        #[arg(long, value_name = "TIME", value_parser = amount::time)]
         older_than: Option<Duration>,
         /// Remove the oldest until the store is this small, such as 500MB or 10GiB
-        #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+        #[arg(long, value_name = "BYTES", value_parser = amount::bytes)]
         keep_bytes: Option<u64>,
     },
 }
@@ -83,6 +83,7 @@ pub(super) fn run(
                 older_than: *older_than,
                 keep_bytes: *keep_bytes,
                 patience: PRUNE_PATIENCE,
+                ..PruneOptions::default()
             };
             prune(&store, &options)
         }
@@ -174,61 +175,4 @@ fn prune(store: &store::Store, options: &PruneOptions) -> Result<ExitCode, Progr
         pruned.removed
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `90s`, `30m`, `12h`, `7d`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a number and s, m, h or d, such as 12h".to_owned();
-    let unit = text.chars().last().ok_or_else(expected)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 60 * 60,
-        'd' => 24 * 60 * 60,
-        _ => return Err(expected()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
-    let seconds = number.checked_mul(seconds).ok_or_else(expected)?;
-    Ok(Duration::from_secs(seconds))
-}
-
-/// `1000`, `500MB`, `10GiB`.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let expected = || "expected a number of bytes, such as 500MB or 10GiB".to_owned();
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        "tib" => 1 << 40,
-        _ => return Err(expected()),
-    };
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    number.checked_mul(factor).ok_or_else(expected)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_and_sizes_have_units() {
-        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_time("7d"), Ok(Duration::from_secs(604_800)));
-        for wrong in ["", "7", "d", "-1d", "1.5h", "1é", "99999999999999999999d"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(parse_bytes("1000"), Ok(1_000));
-        assert_eq!(parse_bytes("500MB"), Ok(500_000_000));
-        assert_eq!(parse_bytes("10GiB"), Ok(10 << 30));
-        for wrong in ["", "GB", "-1", "1.5GB", "1XB", "99999999999TiB"] {
-            assert!(parse_bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 }

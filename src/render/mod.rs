@@ -69,6 +69,15 @@ impl Presentation {
         }
     }
 
+    /// Asks somebody at a terminal; anything but yes is no.
+    pub(crate) fn confirm(self, question: &str) -> bool {
+        self.print(&format!("{question} [y/N] "));
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        let answer = answer.trim();
+        read.is_ok() && (answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes"))
+    }
+
     /// Prints what a push came to.
     pub(crate) fn conclude_push(self, report: &PushReport) {
         match self.shape {

@@ -2,6 +2,7 @@
 //! machine in it. One file for each verb.
 
 mod build;
+mod cache;
 mod call;
 mod lint;
 mod program;

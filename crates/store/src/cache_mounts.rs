@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! caches/ab/HASH-OF-THE-ID/
+//!   id         the id, for who lists what is there
 //!   make       held by who makes a directory that is not there yet
 //!   0.lock     held by who uses 0/: by several together, or by one alone
 //!   0/         the cache
+//!   0.known    what was in it when it was last saved or restored
 //!   1.lock 1/  another one, made when somebody wanted one alone and 0 was in use
 //! ```
 //!
@@ -14,20 +16,29 @@
 //! to be anything, and never part of a key or a layer.
 
 use std::fs::{self, File, FileTimes};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use oci::Digest;
+use rustix::fs::{CWD, RenameFlags};
 
 use crate::disk::{DiskError, On as _};
 use crate::lock;
+use crate::record::open_unnoticed;
 use crate::scratch::{Process, make_directories, make_directory};
+use crate::snapshot::known_path;
 use crate::trash::Trash;
 
 /// The directory of caches.
 pub(crate) const CACHES: &str = "caches";
+
+/// The file with the id.
+const ID_FILE: &str = "id";
+
+/// The most of it that is read, in bytes.
+const ID_BYTES_MAX: u64 = 4096;
 
 /// How many directories one id can have: as many steps can use it alone at the same time.
 const DIRECTORIES_MAX: u32 = 256;
@@ -80,6 +91,30 @@ pub trait CacheMaker {
 
     /// Somebody else uses it. Asked several times a second; `false` gives up.
     fn wait(&mut self) -> bool;
+
+    /// Whether [`CacheMaker::refill`] is to be asked.
+    fn wants_refill(&mut self) -> bool {
+        false
+    }
+
+    /// Fills a new directory that takes the place of the present one when this says so. Nobody
+    /// else uses the cache meanwhile.
+    fn refill(&mut self, _cache: &Refill<'_>) -> bool {
+        false
+    }
+}
+
+/// A cache that may get another content.
+#[derive(Debug)]
+pub struct Refill<'r> {
+    /// The directory with what is in it now, if there is one.
+    pub present: Option<&'r Path>,
+    /// When it was used last.
+    pub used: SystemTime,
+    /// An empty directory of ours.
+    pub fresh: &'r Path,
+    /// The file of what is known of it, for [`crate::snapshot::Known`].
+    pub known: &'r Path,
 }
 
 /// The caches of a store.
@@ -94,6 +129,7 @@ pub struct CacheMounts {
 #[derive(Debug)]
 pub struct CacheMount {
     path: PathBuf,
+    number: u32,
     _lock: File,
 }
 
@@ -101,6 +137,16 @@ impl CacheMount {
     /// The directory. What is written to it stays.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which of the directories of its id it is, for [`CacheMounts::look_at`].
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The file of what is known of it, for [`crate::snapshot::Known`].
+    pub fn known(&self) -> PathBuf {
+        known_path(&self.path)
     }
 }
 
@@ -146,20 +192,96 @@ impl CacheMounts {
             if !taken {
                 continue;
             }
+            let path = place.join(number.to_string());
+            if maker.wants_refill()
+                && lock::acquire(&lock, &lock_path, lock::Mode::Exclusive, Duration::ZERO)?
+            {
+                self.refill(id, &place, &path, &lock, maker)?;
+            }
+            // Where somebody else was in the way nothing is held now.
+            if sharing == CacheSharing::Shared
+                && !wait(&lock, &lock_path, lock::Mode::Shared, maker)?
+            {
+                return Err(CacheMountError::Cancelled);
+            }
             // When it was used last: what is not used for long may go.
             let times = FileTimes::new().set_modified(SystemTime::now());
             lock.set_times(times).on("write", &lock_path)?;
-            let path = place.join(number.to_string());
-            self.make(&place, &path, maker)?;
-            return Ok(CacheMount { path, _lock: lock });
+            self.make(id, &place, &path, maker)?;
+            return Ok(CacheMount {
+                path,
+                number,
+                _lock: lock,
+            });
         }
         Err(CacheMountError::TooMany { id: id.to_owned() })
+    }
+
+    /// Takes a directory of an id to be looked at, without making anything: together with others
+    /// who share it, and never while somebody has it alone. Nothing when it is not there, or not
+    /// to be had within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn look_at(
+        &self,
+        id: &str,
+        number: u32,
+        patience: Duration,
+    ) -> Result<Option<CacheMount>, DiskError> {
+        let place = self.root.join(cache_path(id));
+        let lock_path = place.join(format!("{number}.lock"));
+        let path = place.join(number.to_string());
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let lock = lock::open_existing(&lock_path)?;
+        let taken = lock::acquire(&lock, &lock_path, lock::Mode::Shared, patience)?;
+        Ok((taken && path.is_dir()).then_some(CacheMount {
+            path,
+            number,
+            _lock: lock,
+        }))
+    }
+
+    /// Has a new directory filled, and puts it in the place of the present one.
+    fn refill<M: CacheMaker>(
+        &self,
+        id: &str,
+        place: &Path,
+        path: &Path,
+        lock: &File,
+        maker: &mut M,
+    ) -> Result<(), DiskError> {
+        let used = lock.metadata().and_then(|metadata| metadata.modified());
+        let scratch = self.process.scratch()?;
+        let fresh = scratch.path().join("cache");
+        make_directory(&fresh)?;
+        let filled = maker.refill(&Refill {
+            present: path.is_dir().then_some(path),
+            used: used.unwrap_or(SystemTime::UNIX_EPOCH),
+            fresh: &fresh,
+            known: &known_path(path),
+        });
+        if !filled {
+            return Ok(());
+        }
+        let _ = fs::write(place.join(ID_FILE), id);
+        // Both at once where the file system can: the old one goes with the scratch directory.
+        let flags = RenameFlags::EXCHANGE;
+        if rustix::fs::renameat_with(CWD, &fresh, CWD, path, flags).is_ok() {
+            return Ok(());
+        }
+        self.trash.take(path)?;
+        fs::rename(&fresh, path).on("create", path)
     }
 
     /// Makes a directory unless it is there. Of several who share a new one, one makes it and the
     /// others wait.
     fn make<M: CacheMaker>(
         &self,
+        id: &str,
         place: &Path,
         path: &Path,
         maker: &mut M,
@@ -175,6 +297,8 @@ impl CacheMounts {
         if path.is_dir() {
             return Ok(());
         }
+        // For people alone: without it there is a hash to be shown.
+        let _ = fs::write(place.join(ID_FILE), id);
         let scratch = self.process.scratch()?;
         let fresh = scratch.path().join("cache");
         make_directory(&fresh)?;
@@ -220,8 +344,13 @@ fn cache_path(id: &str) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct CacheItem {
     pub(crate) path: PathBuf,
+    /// As it was asked for, where that is known.
+    pub(crate) id: Option<String>,
     /// Its directories, below the store.
     pub(crate) directories: Vec<PathBuf>,
+    /// What its other files take, in bytes.
+    pub(crate) file_bytes: u64,
+    pub(crate) made: SystemTime,
     pub(crate) used: SystemTime,
 }
 
@@ -231,7 +360,10 @@ pub(crate) fn cache_items(root: &Path) -> Result<Vec<CacheItem>, DiskError> {
     for shard in names(root, Path::new(CACHES))? {
         for path in names(root, &shard)? {
             let mut item = CacheItem {
+                id: read_id(&root.join(&path).join(ID_FILE)),
                 directories: Vec::new(),
+                file_bytes: 0,
+                made: SystemTime::now(),
                 used: SystemTime::UNIX_EPOCH,
                 path: path.clone(),
             };
@@ -241,7 +373,11 @@ pub(crate) fn cache_items(root: &Path) -> Result<Vec<CacheItem>, DiskError> {
                 };
                 if metadata.is_dir() {
                     item.directories.push(below);
-                } else if let Ok(used) = metadata.modified() {
+                    continue;
+                }
+                item.file_bytes += metadata.len();
+                if let Ok(used) = metadata.modified() {
+                    item.made = item.made.min(used);
                     item.used = item.used.max(used);
                 }
             }
@@ -249,6 +385,13 @@ pub(crate) fn cache_items(root: &Path) -> Result<Vec<CacheItem>, DiskError> {
         }
     }
     Ok(items)
+}
+
+fn read_id(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    let file = open_unnoticed(path).ok()??;
+    file.take(ID_BYTES_MAX).read_to_string(&mut text).ok()?;
+    (!text.is_empty()).then_some(text)
 }
 
 /// What is in a directory, below the root; nothing when it is none.

@@ -1,25 +1,28 @@
 //! What is in the store, whether it is whole, and what may go.
 
+mod fault;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use oci::{Algorithm, Descriptor, DiffId, Digest, Document, Hasher, ImageConfig, MediaType};
+use oci::{Descriptor, Digest, Document, ImageConfig, MediaType};
 
+use self::fault::{fault, is_object_place};
 use crate::cache_mounts::{CacheItem, cache_items};
 use crate::commit::CommitError;
 use crate::dir::{Dir, FileKind};
 use crate::disk::{DiskError, On as _};
-use crate::image::{IMAGES, Image};
+use crate::image::IMAGES;
 use crate::indexes::{INDEXES, index_path};
-use crate::layer::{LayerIndex, SeekTable};
+use crate::inventory::{Among, Item, Part};
 use crate::lock;
 use crate::record::{RECORDS, open_unnoticed, read_bounded, unseal};
 use crate::seek_tables::{SEEK_TABLES, seek_table_path};
-use crate::spans::{self, SPANS};
-use crate::stat_cache::{self, STAT};
+use crate::spans::SPANS;
+use crate::stat_cache::STAT;
 use crate::store::{BLOBS, LOCK_FILE, Store, TMP, TRASH};
 use crate::unpacked::UNPACKED;
 
@@ -142,25 +145,32 @@ pub struct Verified {
 }
 
 /// What [`Store::prune`] may remove.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
+    /// Which things are looked at at all. What nothing refers to goes only where this names
+    /// everything.
+    pub among: Among,
     /// Everything that no image name needs.
     pub all: bool,
     /// Only what has not been used for this long.
     pub older_than: Option<Duration>,
     /// The oldest first, until at most this many bytes are left.
     pub keep_bytes: Option<u64>,
+    /// The oldest first, until this much of the file system is free.
+    pub free_bytes: Option<u64>,
     /// How long to wait for other processes to finish.
     pub patience: Duration,
 }
 
 /// The outcome of [`Store::prune`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Things removed.
     pub removed: u64,
     /// Bytes that they took.
     pub bytes: u64,
+    /// The things, in the order in which they went.
+    pub items: Vec<Item>,
 }
 
 /// Why nothing was pruned.
@@ -345,79 +355,131 @@ impl Store {
         let now = SystemTime::now();
         let mut pruned = Pruned::default();
         let mut removable = Vec::new();
-        for item in self.removable()? {
-            if item.garbage {
-                self.remove(&item, &mut pruned)?;
-            } else {
-                removable.push(item);
+        for found in self.found()? {
+            if found.item.needed {
+                continue;
+            }
+            if found.garbage && options.among.is_everything() {
+                self.remove(found, &mut pruned)?;
+            } else if options.among.has(&found.item, now) {
+                removable.push(found);
             }
         }
-        removable.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.paths.cmp(&b.paths)));
-        let mut total = match options.keep_bytes {
-            Some(_) => self.du()?.bytes(),
-            None => 0,
+        removable.sort_by(|a, b| {
+            let used = a.item.used.cmp(&b.item.used);
+            used.then_with(|| a.paths.cmp(&b.paths))
+        });
+        let mut total = match (options.keep_bytes, options.free_bytes) {
+            (None, None) => 0,
+            (Some(_), _) | (_, Some(_)) => self.du()?.bytes(),
         };
-        for item in &removable {
-            // A use in the future, by a clock that was set back, is a use now.
-            let age = now.duration_since(item.used).unwrap_or(Duration::ZERO);
-            let old = options.older_than.is_some_and(|least| age >= least);
-            let unlimited = options.older_than.is_none() && options.keep_bytes.is_none();
-            let over = options.keep_bytes.is_some_and(|keep| total > keep);
+        let keep_bytes = match options.free_bytes {
+            None => options.keep_bytes,
+            Some(wanted) => {
+                let missing = wanted.saturating_sub(self.free_bytes()?);
+                let keep = total.saturating_sub(missing);
+                Some(options.keep_bytes.map_or(keep, |bytes| bytes.min(keep)))
+            }
+        };
+        for found in removable {
+            let old = options
+                .older_than
+                .is_some_and(|least| found.item.age(now) >= least);
+            let unlimited = options.older_than.is_none() && keep_bytes.is_none();
+            let over = keep_bytes.is_some_and(|keep| total > keep);
             if (options.all && unlimited) || old || over {
-                total = total.saturating_sub(item.bytes);
-                self.remove(item, &mut pruned)?;
+                total = total.saturating_sub(found.item.bytes);
+                self.remove(found, &mut pruned)?;
             }
         }
         Ok(pruned)
     }
 
-    fn remove(&self, item: &Removable, pruned: &mut Pruned) -> Result<(), DiskError> {
-        for path in &item.paths {
+    fn remove(&self, found: Found, pruned: &mut Pruned) -> Result<(), DiskError> {
+        for path in &found.paths {
             self.parts().trash.take(&self.path().join(path))?;
         }
         pruned.removed += 1;
-        pruned.bytes += item.bytes;
+        pruned.bytes += found.item.bytes;
+        pruned.items.push(found.item);
         Ok(())
     }
 
-    /// All that no image name needs.
-    fn removable(&self) -> Result<Vec<Removable>, DiskError> {
+    /// Bytes that an ordinary user can still write to the file system of the store.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn free_bytes(&self) -> Result<u64, DiskError> {
+        let free = rustix::fs::statvfs(self.path())
+            .map_err(|errno| DiskError::new("measure", self.path(), errno))?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
+    /// Everything that the store keeps between builds, in no order that matters.
+    ///
+    /// # Errors
+    ///
+    /// The disk's.
+    pub fn inventory(&self) -> Result<Vec<Item>, DiskError> {
+        Ok(self.found()?.into_iter().map(|found| found.item).collect())
+    }
+
+    /// All things with their places.
+    fn found(&self) -> Result<Vec<Found>, DiskError> {
         let root = self.path();
         let needed = self.needed();
-        let mut found = Vec::new();
-        for name in [BLOBS, INDEXES, SEEK_TABLES, SPANS, RECORDS, STAT] {
+        let mut all = Vec::new();
+        for (name, part) in FILE_PARTS {
             each_file(root, Path::new(name), &mut |path, metadata| {
                 if metadata.is_dir() {
                     return Ok(Descend::Yes);
                 }
-                if !needed.contains(path) {
-                    found.push(Removable {
-                        paths: vec![path.to_owned()],
+                all.push(Found {
+                    item: Item {
+                        part,
+                        name: file_name(path),
                         bytes: metadata.blocks() * STAT_BLOCK_BYTES,
+                        made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
                         used: last_use(metadata),
-                        garbage: !metadata.is_file(),
-                    });
-                }
+                        needed: needed.contains(path),
+                    },
+                    paths: vec![path.to_owned()],
+                    garbage: !metadata.is_file(),
+                });
                 Ok(Descend::No)
             })?;
         }
         for item in unpacked_items(root)? {
-            found.push(Removable {
-                bytes: item.bytes(root)?,
-                used: item.used,
+            let name = item.mark.as_ref().or(item.tree.as_ref());
+            all.push(Found {
+                item: Item {
+                    part: Part::Unpacked,
+                    name: name.map(|path| file_name(path)).unwrap_or_default(),
+                    bytes: item.bytes(root)?,
+                    made: item.made,
+                    used: item.used,
+                    needed: false,
+                },
                 garbage: item.mark.is_none() || item.tree.is_none() || !item.sound,
                 paths: item.mark.into_iter().chain(item.tree).collect(),
             });
         }
         for item in cache_items(root)? {
-            found.push(Removable {
-                bytes: cache_bytes(root, &item)?,
-                used: item.used,
+            all.push(Found {
+                item: Item {
+                    part: Part::CacheMount,
+                    name: item.id.clone().unwrap_or_else(|| file_name(&item.path)),
+                    bytes: cache_bytes(root, &item)?,
+                    made: item.made,
+                    used: item.used,
+                    needed: false,
+                },
                 garbage: item.directories.is_empty(),
                 paths: vec![item.path],
             });
         }
-        Ok(found)
+        Ok(all)
     }
 
     /// The paths of all blobs and indexes that named images are made of.
@@ -500,15 +562,29 @@ const CLOCK_SLACK: Duration = Duration::from_secs(10);
 /// `st_blocks` counts these, whatever the file system's blocks are.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// Something that may go.
+/// What is a file each.
+const FILE_PARTS: [(&str, Part); 6] = [
+    (BLOBS, Part::Blob),
+    (INDEXES, Part::Index),
+    (SEEK_TABLES, Part::SeekTable),
+    (SPANS, Part::Span),
+    (RECORDS, Part::Record),
+    (STAT, Part::StatCache),
+];
+
+/// A thing and its place.
 #[derive(Debug)]
-struct Removable {
+struct Found {
+    item: Item,
     /// Below the store.
     paths: Vec<PathBuf>,
-    bytes: u64,
-    used: SystemTime,
     /// Useless whatever the options.
     garbage: bool,
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// When a file was last used: the later of its reading, where the file system
@@ -527,6 +603,7 @@ struct UnpackedItem {
     tree: Option<PathBuf>,
     /// Whether the record, if there is one, can be read.
     sound: bool,
+    made: SystemTime,
     used: SystemTime,
 }
 
@@ -550,12 +627,13 @@ fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
         if metadata.is_dir() {
             trees.insert(path.to_owned());
         } else {
-            marks.insert(path.to_owned(), last_use(metadata));
+            let made = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            marks.insert(path.to_owned(), (made, last_use(metadata)));
         }
         Ok(Descend::No)
     })?;
     let mut items = Vec::new();
-    for (mark, used) in marks {
+    for (mark, (made, used)) in marks {
         let named = open_unnoticed(&root.join(&mark))
             .ok()
             .flatten()
@@ -569,6 +647,7 @@ fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
             sound: named.is_some(),
             mark: Some(mark),
             tree,
+            made,
             used,
         });
     }
@@ -576,13 +655,14 @@ fn unpacked_items(root: &Path) -> Result<Vec<UnpackedItem>, DiskError> {
         mark: None,
         tree: Some(tree),
         sound: true,
+        made: SystemTime::UNIX_EPOCH,
         used: SystemTime::UNIX_EPOCH,
     }));
     Ok(items)
 }
 
 fn cache_bytes(root: &Path, item: &CacheItem) -> Result<u64, DiskError> {
-    let mut bytes = 0;
+    let mut bytes = item.file_bytes;
     for directory in &item.directories {
         bytes += tree_bytes(&root.join(directory))?.bytes;
     }
@@ -596,130 +676,6 @@ fn blob_path(digest: &Digest) -> PathBuf {
     path.push(&digest.hex()[..2]);
     path.push(digest.hex());
     path
-}
-
-/// Whether an object of `kind` would have a path of this length: a directory
-/// here is one that stands in an object's place.
-fn is_object_place(kind: Kind, path: &Path) -> bool {
-    let components = match kind {
-        Kind::Blob | Kind::Index | Kind::SeekTable | Kind::Span => 4,
-        Kind::Record | Kind::Unpacked => 3,
-        Kind::Image | Kind::StatCache => 2,
-        Kind::Stray => return true,
-    };
-    path.components().count() >= components
-}
-
-/// What is wrong with one object.
-fn fault(
-    root: &Path,
-    kind: Kind,
-    path: &Path,
-    metadata: &std::fs::Metadata,
-) -> Result<Option<(Kind, String)>, DiskError> {
-    let full = root.join(path);
-    let stray = |reason: &str| Ok(Some((Kind::Stray, reason.to_owned())));
-    if !is_object_place(kind, path) {
-        return stray("kiln puts nothing here");
-    }
-    if !metadata.is_file() {
-        return Ok(Some((kind, "it is not a regular file".into())));
-    }
-    let wrong = |reason: String| Ok(Some((kind, reason)));
-    match kind {
-        Kind::Blob => {
-            let Some(digest) = digest_at(path) else {
-                return stray("its name is not a digest");
-            };
-            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
-                return Ok(None);
-            };
-            let found = hash(&mut file, digest.algorithm()).on("read", &full)?;
-            if found == digest {
-                Ok(None)
-            } else {
-                wrong(format!("its content has the digest {found}"))
-            }
-        }
-        Kind::Index => {
-            let Some(digest) = digest_at(path) else {
-                return stray("its name is not a digest");
-            };
-            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
-                return Ok(None);
-            };
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).on("read", &full)?;
-            match LayerIndex::decode(&bytes) {
-                Ok(index) if index.diff_id == DiffId(digest) => Ok(None),
-                Ok(index) => wrong(format!("it is the index of {}", index.diff_id)),
-                Err(error) => wrong(error.to_string()),
-            }
-        }
-        Kind::SeekTable => {
-            let Some(digest) = digest_at(path) else {
-                return stray("its name is not a digest");
-            };
-            let Some(mut file) = open_unnoticed(&full).on("open", &full)? else {
-                return Ok(None);
-            };
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).on("read", &full)?;
-            match SeekTable::check(&bytes, &digest) {
-                Ok(()) => Ok(None),
-                Err(error) => wrong(error.to_string()),
-            }
-        }
-        Kind::Span => {
-            let Some(file) = open_unnoticed(&full).on("open", &full)? else {
-                return Ok(None);
-            };
-            match spans::is_sound(file).on("read", &full)? {
-                true => Ok(None),
-                false => wrong("its checksum does not fit its content".into()),
-            }
-        }
-        Kind::Record | Kind::Unpacked | Kind::Image => {
-            let file = open_unnoticed(&full).on("open", &full)?;
-            let bytes = file.and_then(read_bounded);
-            let payload = bytes.as_deref().and_then(|bytes| unseal(path, bytes));
-            match (kind, payload) {
-                (_, None) => wrong("its checksum does not fit its content and name".into()),
-                (Kind::Image, Some(payload)) => match serde_json::from_slice::<Image>(payload) {
-                    Ok(_) => Ok(None),
-                    Err(error) => wrong(error.to_string()),
-                },
-                (_, Some(_)) => Ok(None),
-            }
-        }
-        Kind::StatCache if stat_cache::is_sound(&full) => Ok(None),
-        Kind::StatCache => wrong("its checksum does not fit its content".into()),
-        Kind::Stray => Ok(None),
-    }
-}
-
-/// The digest that `KIND/ALGORITHM/ab/HEX` stands for.
-fn digest_at(path: &Path) -> Option<Digest> {
-    let mut components = path.iter().skip(1);
-    let algorithm = components.next()?.to_str()?;
-    let directory = components.next()?.to_str()?;
-    let hex = components.next()?.to_str()?;
-    (components.next().is_none() && hex.starts_with(directory) && directory.len() == 2)
-        .then(|| format!("{algorithm}:{hex}").parse().ok())
-        .flatten()
-}
-
-fn hash(file: &mut std::fs::File, algorithm: Algorithm) -> io::Result<Digest> {
-    let mut hasher = Hasher::new(algorithm);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Whether to look into a directory.

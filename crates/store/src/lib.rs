@@ -39,6 +39,7 @@ mod disk;
 pub mod gc;
 pub mod image;
 pub mod indexes;
+pub mod inventory;
 pub mod layer;
 mod lock;
 pub mod record;

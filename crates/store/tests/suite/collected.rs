@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use oci::{Compression, Descriptor, Digest, MediaType};
 use store::Store;
 use store::gc::{PruneError, PruneOptions};
+use store::inventory::{Among, Part};
 use store::layer::{Layer, LayerWriter};
 use store::unpacked::UnpackedKey;
 
@@ -118,18 +119,18 @@ fn named_images_stay_and_the_rest_goes_as_asked() {
     let day = Duration::from_secs(86_400);
     let all = PruneOptions {
         all: true,
-        ..nothing
+        ..nothing.clone()
     };
     let old = PruneOptions {
         older_than: Some(day),
-        ..nothing
+        ..nothing.clone()
     };
-    check(|_| {}, nothing, ALL);
+    check(|_| {}, nothing.clone(), ALL);
     check(|_| {}, all, NEEDED);
-    check(|_| {}, old, ALL);
+    check(|_| {}, old.clone(), ALL);
     check(
         |store| set_ages(store, SystemTime::now() - 2 * day),
-        old,
+        old.clone(),
         NEEDED,
     );
     // A clock that was wrong makes nothing old.
@@ -140,10 +141,83 @@ fn named_images_stay_and_the_rest_goes_as_asked() {
     );
     let keep = |bytes| PruneOptions {
         keep_bytes: Some(bytes),
-        ..nothing
+        ..nothing.clone()
     };
     check(|_| {}, keep(1 << 30), ALL);
     check(|_| {}, keep(0), NEEDED);
+}
+
+#[test]
+fn what_is_not_named_is_not_looked_at() {
+    let day = Duration::from_secs(86_400);
+    let among = |parts: &[Part], unused_for: Option<Duration>, name: Option<&str>| PruneOptions {
+        among: Among {
+            parts: (!parts.is_empty()).then(|| parts.iter().copied().collect()),
+            unused_for,
+            name: name.map(str::to_owned),
+        },
+        all: true,
+        ..PruneOptions::default()
+    };
+    let records = Left { records: 0, ..ALL };
+    check(|_| {}, among(&[Part::Record], None, None), records);
+    let layers = Left {
+        blobs: 3,
+        unpacked: 0,
+        ..ALL
+    };
+    check(
+        |_| {},
+        among(&[Part::Blob, Part::Unpacked], None, None),
+        layers,
+    );
+    check(|_| {}, among(&[Part::CacheMount], None, None), ALL);
+    check(|_| {}, among(&[], Some(day), None), ALL);
+    check(
+        |store| set_ages(store, SystemTime::now() - 2 * day),
+        among(&[], Some(day), None),
+        NEEDED,
+    );
+    let key = Digest::of(b"step");
+    let records = Left { records: 0, ..ALL };
+    check(|_| {}, among(&[], None, Some(&key.hex()[..12])), records);
+    check(|_| {}, among(&[], None, Some("nothing")), ALL);
+    // A limit holds for what is looked at.
+    let kept = PruneOptions {
+        keep_bytes: Some(0),
+        ..among(&[], Some(day), None)
+    };
+    check(|_| {}, kept, ALL);
+    // There is more free than can be asked for, or nothing ever is enough.
+    let free = |bytes| PruneOptions {
+        free_bytes: Some(bytes),
+        ..PruneOptions::default()
+    };
+    check(|_| {}, free(1), ALL);
+    check(|_| {}, free(u64::MAX), NEEDED);
+}
+
+#[test]
+fn the_inventory_says_what_is_there() {
+    let directory = directory();
+    let layers = fill(&open(directory.path()));
+    let store = open(directory.path());
+    let items = store.inventory().unwrap();
+    let count = |part| items.iter().filter(|item| item.part == part).count();
+    assert_eq!(Part::ALL.map(count), [1, 6, 1, 2, 0, 0, 0, 0]);
+    for layer in layers {
+        let digest = layer.descriptor.digest;
+        let item = items.iter().find(|item| item.name == digest.hex()).unwrap();
+        let needed = store.images().list()[0].target.digest.clone();
+        assert_eq!(item.part, Part::Blob);
+        assert!(item.bytes > 0 && item.used >= item.made);
+        assert!(
+            items
+                .iter()
+                .any(|item| item.name == needed.hex() && item.needed)
+        );
+    }
+    assert_eq!(items.iter().filter(|item| item.needed).count(), 4);
 }
 
 #[test]

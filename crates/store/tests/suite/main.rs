@@ -11,6 +11,7 @@ mod killed;
 mod layers;
 mod opened;
 mod recorded;
+mod snapshots;
 mod sought;
 
 use std::num::NonZeroUsize;
