@@ -55,11 +55,9 @@ impl Verb {
         match self {
             Self::Build(build) => Some(&build.registry),
             Self::Push(push) => Some(&push.registry),
-            Self::Cache(_)
-            | Self::Explain(_)
-            | Self::Lint(_)
-            | Self::Store(_)
-            | Self::Version => None,
+            Self::Cache(_) | Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
+                None
+            }
         }
     }
 
@@ -68,11 +66,9 @@ impl Verb {
         match self {
             Self::Build(build) => build.progress.mode(),
             Self::Push(push) => push.progress.mode(),
-            Self::Cache(_)
-            | Self::Explain(_)
-            | Self::Lint(_)
-            | Self::Store(_)
-            | Self::Version => ProgressMode::Plain,
+            Self::Cache(_) | Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
+                ProgressMode::Plain
+            }
         }
     }
 }

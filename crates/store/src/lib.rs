@@ -45,6 +45,7 @@ mod lock;
 pub mod record;
 pub mod scratch;
 pub mod seek_tables;
+pub mod snapshot;
 pub mod spans;
 pub mod stat_cache;
 mod store;
