@@ -4,6 +4,7 @@ in it that needs no builder."""
 import hashlib
 import http.client
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,19 +15,32 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 GZIP_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
+# Repositories of runs: Session.repository makes the names.
+PUSHED = re.compile(r"[a-z]+-[0-9]+-[0-9]+(-|$)")
+
 
 class Registry:
     """Debian's docker-registry on loopback, with its files in `directory`."""
 
     def __init__(self, directory):
         self.directory = directory
+        self.data = directory / "data/docker/registry/v2"
+        self.sweep()
         start = [ROOT / "scripts/registry", "start", directory]
         done = subprocess.run(start, check=True, stdout=subprocess.PIPE, text=True)
         self.address = done.stdout.strip()
-        self.data = directory / "data/docker/registry/v2"
 
     def close(self):
         subprocess.run([ROOT / "scripts/registry", "stop", self.directory], check=False)
+
+    def sweep(self):
+        """Removes what an earlier run, ended by force, left behind."""
+        left = [path for path in self.data.glob("repositories/*") if PUSHED.match(path.name)]
+        for path in left:
+            shutil.rmtree(path)
+        if left:
+            subprocess.run(["docker-registry", "garbage-collect", self.directory / "config.yml"],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def snapshot(self):
         """What is there: repositories and blobs."""

@@ -42,7 +42,7 @@ def label(results, name):
 def main_table(results, keys=None):
     """Every scenario with every builder of the session."""
     head = ["", "", "n", "CPU s (min – max)", "wall s (min – max)", "RSS MB", "disk MB peak / after",
-            "down MB", "up MB", "requests", "kiln ÷ CPU", "÷ wall"]
+            "down MB", "up MB", "requests", "kiln's CPU ÷ its", "kiln's wall ÷ its"]
     rows = []
     for scenario in SCENARIOS:
         found = results.data["scenarios"].get(scenario.key)
@@ -119,7 +119,7 @@ def reference(goal, found, results):
 
 def earlier_table(results, earlier):
     """Other builders on another day: what kiln of today is of them."""
-    head = ["", "", "CPU s", "wall s", "RSS MB", "disk peak MB", "down MB", "requests", "kiln ÷ CPU", "÷ wall"]
+    head = ["", "", "CPU s", "wall s", "RSS MB", "disk peak MB", "down MB", "requests", "kiln's CPU ÷ its", "kiln's wall ÷ its"]
     rows = []
     for scenario in SCENARIOS:
         title = f"**{scenario.key}**"

@@ -1,6 +1,7 @@
 """A daemon that works for a builder: started for a run, counted with it,
 ended by its process id."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -31,6 +32,8 @@ class Daemon:
 
     def enter(self):
         os.setsid()
+        # It goes when we are killed: prctl(2), PR_SET_PDEATHSIG.
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
         self.group.enter()
 
     def close(self):
