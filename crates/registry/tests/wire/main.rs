@@ -5,4 +5,5 @@ mod common;
 mod faults;
 mod helpers;
 mod origins;
+mod ranges;
 mod real;
