@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci::{ChainId, Descriptor, DiffId, Digest, Repository};
@@ -23,7 +23,7 @@ use store::unpacked::UnpackedKey;
 
 use crate::copy::layer_files::LayerFiles;
 use crate::event::{Direction, Event, Reporter};
-use crate::lazy::{Lazy, LazyError, Wanted};
+use crate::lazy::{Lazy, LazyError, Shelves, Wanted};
 use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
 
@@ -43,6 +43,7 @@ pub(crate) struct Layers {
     /// Where blobs that are not in the store can be had.
     origins: Origins,
     lazy: Arc<Lazy>,
+    shelves: RwLock<Arc<Shelves>>,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
     /// The latest trees, the oldest first.
@@ -74,6 +75,11 @@ pub(crate) enum LayerError {
     Disk(#[from] store::DiskError),
     #[error(transparent)]
     Part(#[from] LazyError),
+    /// Some of what was built so far may rest on it.
+    #[error(
+        "layer {0} is not what a cache that was named with --cache-from says: build again without that cache, and fill it anew"
+    )]
+    Lie(Digest),
     #[error("could not prepare a directory for layer {digest}")]
     Directory {
         digest: Digest,
@@ -92,6 +98,7 @@ impl Layers {
         let lazy = Lazy::new(store.clone(), client.clone(), origins.clone());
         Self {
             lazy: Arc::new(lazy),
+            shelves: RwLock::default(),
             store,
             client,
             reporter,
@@ -106,6 +113,37 @@ impl Layers {
     /// Where blobs can be had that are not in the store.
     pub(crate) fn origins(&self) -> &Origins {
         &self.origins
+    }
+
+    /// Asks these shelves what is in layers from now on, and tells them with [`Self::share`].
+    pub(crate) fn use_shelves(&self, shelves: Shelves) {
+        *self.shelves.write().expect("no panics under this lock") = Arc::new(shelves);
+    }
+
+    /// Tells the shelves what this machine has found out of these layers. Whatever goes wrong is a
+    /// warning.
+    pub(crate) async fn share(&self, stack: &[LayerRef]) {
+        let shelves = self.shelves();
+        if !shelves.are_told() {
+            return;
+        }
+        stream::iter(stack)
+            .for_each_concurrent(FETCHES_MAX, |layer| {
+                let shelves = Arc::clone(&shelves);
+                async move {
+                    // What was only believed is not passed on.
+                    let index = self.store.indexes().get(&layer.diff_id);
+                    let table = self.store.seek_tables().get(&layer.blob);
+                    if let (Some(index), Some(table)) = (index, table) {
+                        shelves.tell(layer, &index, &table, &*self.reporter).await;
+                    }
+                }
+            })
+            .await;
+    }
+
+    fn shelves(&self) -> Arc<Shelves> {
+        Arc::clone(&self.shelves.read().expect("no panics under this lock"))
     }
 
     /// Reads contents of layers where they lie.
@@ -336,6 +374,14 @@ impl Layers {
         if let Some(index) = self.store.indexes().get(&layer.diff_id) {
             return Ok(index);
         }
+        let shelves = self.shelves();
+        if let Some(index) = shelves.believed(&layer.diff_id) {
+            return Ok(index);
+        }
+        if let Some((index, table)) = shelves.look_up(layer, &*self.reporter).await {
+            self.lazy.believe(&layer.blob, table);
+            return Ok(index);
+        }
         let (index, directory) = self.read(layer, soon, None).await?;
         let index = Arc::new(index);
         self.store.indexes().put(Arc::clone(&index))?;
@@ -365,6 +411,11 @@ impl Layers {
         lower: Option<Arc<Tree>>,
     ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
         let (Scanned { index, table }, directory) = self.pass(layer, unpack, lower).await?;
+        if let Some(believed) = self.shelves().believed(&layer.diff_id)
+            && *believed != index
+        {
+            return Err(LayerError::Lie(layer.blob.digest.clone()));
+        }
         let tables = self.store.seek_tables();
         if !tables.contains(&layer.blob.digest) {
             tables.put(&layer.blob.digest, Arc::new(table))?;

@@ -16,8 +16,13 @@
 
 mod fetch;
 mod memory;
+mod shared;
+mod shelves;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
+pub(crate) use shelves::Shelves;
 pub(crate) use wanted::Wanted;
 
 use std::collections::{HashMap, HashSet};
@@ -63,6 +68,8 @@ pub(crate) struct Lazy {
     requests: Semaphore,
     /// Layers that have to be read as a whole.
     given_up: Mutex<HashSet<Digest>>,
+    /// What shelves said, for this build alone.
+    believed: Mutex<HashMap<Digest, Arc<SeekTable>>>,
     /// Registries and shelves that were asked for a byte, and whether they gave it.
     places: tokio::sync::Mutex<HashMap<String, bool>>,
 }
@@ -120,6 +127,7 @@ impl Lazy {
             landed: Notify::new(),
             requests: Semaphore::new(REQUESTS_MAX),
             given_up: Mutex::default(),
+            believed: Mutex::default(),
             places: tokio::sync::Mutex::default(),
         }
     }
@@ -136,6 +144,12 @@ impl Lazy {
         !given_up.contains(&layer.blob.digest)
             && (self.origins.knows(&layer.blob.digest) || self.store.blobs().has(&layer.blob))
             && self.table(layer).is_ok()
+    }
+
+    /// Takes what somebody else says of a layer, where this machine does not know itself.
+    pub(crate) fn believe(&self, blob: &Descriptor, table: SeekTable) {
+        let mut believed = self.believed.lock().expect("no panics under this lock");
+        believed.insert(blob.digest.clone(), Arc::new(table));
     }
 
     /// The layer is to be read as a whole from now on. A table that led to wrong bytes is forgotten
@@ -336,8 +350,13 @@ impl Lazy {
     }
 
     fn table(&self, layer: &LayerRef) -> Result<Arc<SeekTable>, LazyError> {
+        let believed = || {
+            let believed = self.believed.lock().expect("no panics under this lock");
+            believed.get(&layer.blob.digest).cloned()
+        };
         let table = self.store.seek_tables().get(&layer.blob);
         table
+            .or_else(believed)
             // A table of the right blob that speaks of another tar is of no use.
             .filter(|table| *table.diff_id() == layer.diff_id)
             .ok_or_else(|| LazyError::NoTable(layer.blob.digest.clone()))

@@ -146,9 +146,14 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// Attributes of the machine that packed the image are not of the image:
 /// labels of security modules, and overlayfs' own marks, which would take
 /// effect when the layer is mounted (`redirect`, `opaque`, `metacopy`).
-fn belongs_to_the_image(name: &[u8]) -> bool {
+pub(super) fn belongs_to_the_image(name: &[u8]) -> bool {
     let overlay = name.starts_with(b"user.overlay.");
     (name.starts_with(b"user.") && !overlay) || name.starts_with(b"system.posix_acl_")
+}
+
+/// Whether an attribute is capabilities in the form that layers have them in.
+pub(super) fn is_capability(name: &[u8], value: &[u8]) -> bool {
+    name == CAPABILITY && without_root_id(value).is_some_and(|kept| *kept == *value)
 }
 
 /// Capabilities in their second version (linux/capability.h). The third adds

@@ -9,6 +9,7 @@ mod content;
 mod decompress;
 mod entry;
 mod extent;
+mod foreign;
 mod gunzip;
 mod index;
 mod limits;
