@@ -120,9 +120,15 @@ pub(crate) fn serve<T>(
     interrupt::listen(interrupt.clone())
         .map_err(|error| ProgramError::failed("could not listen for signals").because(&error))?;
     let progress = Arc::new(Progress::start(presentation));
+    let network = shelf::Network {
+        client: client.clone(),
+        trust: settings.trust.clone(),
+        proxies: settings.proxies.clone(),
+    };
     let ports = Ports {
         store,
         client,
+        network,
         post: post(settings)?,
         reporter: Arc::clone(&progress) as _,
         interrupt,

@@ -43,6 +43,7 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
             "step": step.step,
             "title": step.title,
             "outcome": step.outcome,
+            "cache": step.cache,
             "seconds": step.duration.as_secs_f64(),
             "cause": step.cause,
         })
@@ -64,6 +65,7 @@ pub(crate) fn build_numbers(report: &BuildReport) -> Map<String, Value> {
         "seconds": report.duration.as_secs_f64(),
         "steps.total": numbers.steps,
         "steps.cached": numbers.cached,
+        "steps.shared": numbers.shared,
         "steps.ran": numbers.ran,
         "steps": steps,
         "steps.slowest": slowest,
@@ -138,8 +140,8 @@ mod tests {
         check(
             "kiln.steps.slowest",
             json!([
-                {"step": 2, "title": "[2/3] RUN make", "outcome": "ran", "seconds": 90.0, "cause": 0},
-                {"step": 3, "title": "[3/3] COPY . .", "outcome": "ran", "seconds": 0.5, "cause": 0},
+                {"step": 2, "title": "[2/3] RUN make", "outcome": "ran", "cache": null, "seconds": 90.0, "cause": 0},
+                {"step": 3, "title": "[3/3] COPY . .", "outcome": "ran", "cache": null, "seconds": 0.5, "cause": 0},
             ]),
         );
     }

@@ -255,8 +255,8 @@ mod tests {
     use std::time::Duration;
 
     use engine::{
-        BuildReport, Direction, Event, ImageReport, OutputReport, StepNumber, StepOutcome,
-        StepReport, Traffic,
+        BuildReport, CachePlace, Direction, Event, ImageReport, OutputReport, StepNumber,
+        StepOutcome, StepReport, Traffic,
     };
     use oci::{Descriptor, Digest, MediaType};
 
@@ -275,6 +275,7 @@ mod tests {
         let finished = |step, title: &str, outcome, milliseconds| Event::StepFinished {
             step: StepNumber(step),
             title: title.to_owned(),
+            cache: (outcome == StepOutcome::Cached).then_some(CachePlace::Local),
             outcome,
             duration: Duration::from_millis(milliseconds),
         };
@@ -368,6 +369,7 @@ mod tests {
         let step = |number, title: &str, outcome, milliseconds| StepReport {
             step: StepNumber(number),
             title: title.to_owned(),
+            cache: (outcome == StepOutcome::Cached).then_some(CachePlace::Local),
             outcome,
             duration: Duration::from_millis(milliseconds),
             cause: (outcome == StepOutcome::Ran).then_some(0),

@@ -1,7 +1,7 @@
 //! What a build came to, in numbers: counted once here, shown by the summary, the JSON lines and
 //! the metadata file.
 
-use engine::{BuildReport, StepOutcome, StepReport};
+use engine::{BuildReport, CachePlace, StepOutcome, StepReport};
 
 /// How many of the slowest steps are listed.
 const SLOWEST_MAX: usize = 3;
@@ -13,7 +13,9 @@ pub(crate) struct Numbers<'a> {
     pub(crate) steps: usize,
     /// Of these, found in the cache.
     pub(crate) cached: usize,
-    /// Of these, executed.
+    /// Of these, in a cache that machines share.
+    pub(crate) shared: usize,
+    /// Of steps, executed.
     pub(crate) ran: usize,
     /// The steps that took longest, longest first; none that took no time.
     pub(crate) slowest: Vec<&'a StepReport>,
@@ -36,6 +38,11 @@ impl<'a> Numbers<'a> {
         Self {
             steps: report.steps.len(),
             cached: count(StepOutcome::Cached),
+            shared: report
+                .steps
+                .iter()
+                .filter(|step| matches!(step.cache, Some(CachePlace::Shared(_))))
+                .count(),
             ran: count(StepOutcome::Ran),
             slowest,
         }

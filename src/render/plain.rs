@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use engine::{Direction, Event, StepNumber, StepOutcome};
+use engine::{CachePlace, Direction, Event, StepNumber, StepOutcome};
 
 use super::Renderer;
 use super::text::{Colours, Lines, neutralise, neutralise_lines, title};
@@ -63,6 +63,7 @@ impl Renderer for Plain {
                 step,
                 title: text,
                 outcome,
+                cache,
                 duration,
             } => {
                 match self.running.remove(step) {
@@ -74,7 +75,12 @@ impl Renderer for Plain {
                 let number = step.0;
                 let time = units::duration(*duration);
                 let _ = match outcome {
-                    StepOutcome::Cached => writeln!(out, "#{number} CACHED"),
+                    StepOutcome::Cached => match cache {
+                        Some(CachePlace::Shared(address)) => {
+                            writeln!(out, "#{number} CACHED from {address}")
+                        }
+                        Some(CachePlace::Local) | None => writeln!(out, "#{number} CACHED"),
+                    },
                     StepOutcome::Ran => writeln!(out, "#{number} DONE {time}"),
                     StepOutcome::Failed => writeln!(out, "#{number} FAILED {time}"),
                     StepOutcome::Cancelled => writeln!(out, "#{number} CANCELED {time}"),

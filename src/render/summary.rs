@@ -32,9 +32,13 @@ pub(crate) fn summary(report: &BuildReport) -> String {
     row(
         "steps",
         &format!(
-            "{}: {} cached, {} run, in {}",
+            "{}: {} cached{}, {} run, in {}",
             numbers.steps,
             numbers.cached,
+            match numbers.shared {
+                0 => String::new(),
+                shared => format!(" ({shared} elsewhere)"),
+            },
             numbers.ran,
             units::duration(report.duration)
         ),

@@ -124,6 +124,7 @@ impl<Size: Fn() -> Option<TerminalSize> + Send> Tty<Size> {
                 title: text,
                 outcome,
                 duration,
+                cache: _,
             } => {
                 self.running.remove(step);
                 self.finished += 1;

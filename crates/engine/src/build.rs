@@ -1,14 +1,16 @@
 //! The pipeline, one line per arrow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
+use oci::Repository;
 use store::layer::{LayerOptions, default_level};
 
 use crate::assemble::{assemble, rfc3339};
+use crate::cache::{Caches, Ending};
 use crate::copy::context::Context;
 use crate::drive::{Drive, DriveError};
 use crate::emulation::Emulation;
@@ -64,8 +66,14 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
-    let (outputs, mut steps) = build.drive(request, ports, &text).await?;
-    let images = build.assemble(request, outputs);
+    let made = build.make(request, ports, &text).await;
+    let ending = match &made {
+        Ok(_) => Ending::Done,
+        Err(BuildError::Interrupted) => Ending::Interrupted,
+        Err(_) => Ending::Failed,
+    };
+    build.caches.finish(ending, &ports.interrupt).await;
+    let (images, mut steps, exported) = made?;
     let explanation = build.workshop.tracer.explanation();
     for step in &mut steps {
         step.cause = explanation.cause_of(step.step.0);
@@ -74,7 +82,6 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
         .workshop
         .tracer
         .keep(Some(&images.descriptor().digest));
-    let exported = build.export(request, ports, &images).await?;
     build.close(ports)?;
     Ok(BuildReport {
         id,
@@ -88,6 +95,7 @@ struct Build {
     graph: Arc<BuildGraph>,
     workshop: Arc<Workshop>,
     origins: Origins,
+    caches: Arc<Caches>,
     uploads: Option<Uploads>,
 }
 
@@ -120,11 +128,8 @@ impl Build {
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
         let cancel = sandbox::CancelToken::new()
             .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
-        let uploads = request.outputs.contains(&Output::Registry).then(|| {
-            let reporter = Arc::clone(&ports.reporter);
-            let (store, client) = (ports.store.clone(), ports.client.clone());
-            Uploads::new(store, client, reporter, origins.clone(), &request.tags)
-        });
+        let uploads = uploads(request, ports, &origins);
+        let caches = Caches::open(&request.cache, &destinations(request), &origins, ports);
         let redactor = Arc::new(Redactor::new(secrets.values()));
         let tracer = tracer(request, ports, text, Arc::clone(&redactor));
         let workshop = Arc::new(Workshop {
@@ -163,8 +168,30 @@ impl Build {
             graph,
             workshop,
             origins,
+            caches: Arc::new(caches),
             uploads,
         })
+    }
+
+    /// Makes the image and brings it where it is to go. When a layer that a cache said to have
+    /// cannot be had after all, what made it is carried out, and all is tried again.
+    async fn make(
+        &mut self,
+        request: &BuildRequest,
+        ports: &Ports,
+        text: &Text,
+    ) -> Result<(ImageSet, Vec<StepReport>, Exported), BuildError> {
+        loop {
+            let (outputs, steps) = self.drive(request, ports, text).await?;
+            let images = self.assemble(request, outputs);
+            match self.export(request, ports, &images).await {
+                Ok(exported) => return Ok((images, steps, exported)),
+                Err(error) if ports.interrupt.is_triggered() || !self.caches.give_up() => {
+                    return Err(error);
+                }
+                Err(_) => self.uploads = uploads(request, ports, &self.origins),
+            }
+        }
     }
 
     /// What only the context shows.
@@ -186,8 +213,11 @@ impl Build {
         };
         let drive = Drive {
             graph: Arc::clone(&self.graph),
-            solver: Solver::new(&self.graph, options),
+            solver: Solver::new(&self.graph, options.clone()),
+            options,
             workshop: Arc::clone(&self.workshop),
+            caches: Arc::clone(&self.caches),
+            hits: HashMap::new(),
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
             ready: Vec::new(),
@@ -264,6 +294,25 @@ impl Build {
             .store
             .flush()
             .map_err(|source| BuildError::failed("could not make the store durable", source))
+    }
+}
+
+/// Brings layers to registries, where the image is to go there.
+fn uploads(request: &BuildRequest, ports: &Ports, origins: &Origins) -> Option<Uploads> {
+    request.outputs.contains(&Output::Registry).then(|| {
+        let reporter = Arc::clone(&ports.reporter);
+        let (store, client) = (ports.store.clone(), ports.client.clone());
+        Uploads::new(store, client, reporter, origins.clone(), &request.tags)
+    })
+}
+
+/// The repositories that the image is pushed to.
+fn destinations(request: &BuildRequest) -> Vec<Repository> {
+    if request.outputs.contains(&Output::Registry) {
+        let tags = request.tags.iter();
+        tags.map(|tag| tag.repository().clone()).collect()
+    } else {
+        Vec::new()
     }
 }
 

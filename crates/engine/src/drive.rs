@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use graph::{Action, BuildGraph, CacheKey, KeyKind, Solver, StepId, StepKind, StepState};
+use graph::{
+    Action, BuildGraph, CacheKey, KeyKind, Solver, SolverOptions, StepId, StepKind, StepState,
+};
 use oci::Digest;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::event::{Event, StepNumber, StepOutcome};
+use crate::cache::Caches;
+use crate::event::{CachePlace, Event, StepNumber, StepOutcome};
 use crate::export::registry::Uploads;
 use crate::interrupt::Interrupt;
-use crate::output::StepOutput;
+use crate::output::{Found, StepOutput};
 use crate::report::StepReport;
 use crate::run::RunError;
 use crate::steps::{StepError, Workshop};
@@ -23,7 +26,13 @@ use crate::trace::Made;
 pub(crate) struct Drive {
     pub graph: Arc<BuildGraph>,
     pub solver: Solver<StepOutput>,
+    /// How the solver was made.
+    pub options: SolverOptions,
     pub workshop: Arc<Workshop>,
+    /// What other machines know.
+    pub caches: Arc<Caches>,
+    /// Who knew the results that were not made.
+    pub hits: HashMap<StepId, CachePlace>,
     pub interrupt: Interrupt,
     /// Steps that run at once.
     pub parallel: usize,
@@ -40,6 +49,13 @@ pub(crate) enum DriveError {
 /// Something that was started has ended.
 enum Done {
     Fingerprint(StepId, Result<Digest, StepError>),
+    /// The shared caches were asked; the address says which of them knew.
+    Asked {
+        step: StepId,
+        kind: KeyKind,
+        key: CacheKey,
+        found: Option<String>,
+    },
     Ran {
         step: StepId,
         keys: Vec<CacheKey>,
@@ -81,6 +97,7 @@ impl Drive {
             }
             if let Some(outputs) = self.solver.outputs() {
                 let outputs = outputs.into_iter().cloned().collect();
+                self.carry_over();
                 self.share_what_was_noticed();
                 return Ok(outputs);
             }
@@ -95,6 +112,10 @@ impl Drive {
                 .expect("a solver that is not done has asked for something")
                 .expect("steps do not panic and are not aborted");
             if let Err(failed) = self.take(done, uploads, times) {
+                if !self.interrupt.is_triggered() && self.caches.give_up() {
+                    self.begin_again(&mut tasks, uploads, times).await;
+                    continue;
+                }
                 self.stop(&mut tasks).await;
                 // What fails while the user stops the build fails because of that.
                 if self.interrupt.is_triggered() {
@@ -143,26 +164,25 @@ impl Drive {
             for action in actions {
                 match action {
                     Action::Probe { step, kind, key } => {
-                        let layers = &self.workshop.layers;
-                        let base = self.base_of(step);
-                        let hit = StepOutput::recall(&self.workshop.store, &key, &base, |digest| {
-                            layers.origins().knows(digest)
-                        });
-                        if let Some(found) = &hit {
-                            // Found by content: next time its definition finds it at once.
-                            let definition = self.solver.key(step, KeyKind::Definition);
-                            if let Some(definition) =
-                                definition.filter(|definition| **definition != key)
-                            {
-                                let (output, made) = (&found.output, found.made.clone());
-                                output.remember(&self.workshop.store, definition, made);
-                            }
-                        } else {
-                            let has_record = self.workshop.store.records().has(key.digest());
-                            self.workshop.tracer.note_miss(step, has_record);
+                        let hit = self.recall(step, &key);
+                        if hit.is_none() && self.caches.are_read() {
+                            let caches = Arc::clone(&self.caches);
+                            let base = self.base_of(step);
+                            tasks.spawn(async move {
+                                let found = caches.find(&key, &base).await;
+                                Done::Asked {
+                                    step,
+                                    kind,
+                                    key,
+                                    found,
+                                }
+                            });
+                            continue;
                         }
-                        let hit = hit.map(|found| found.output);
-                        self.solver.on_probed(step, kind, hit);
+                        if hit.is_some() {
+                            self.hits.insert(step, CachePlace::Local);
+                        }
+                        self.probed(step, kind, &key, hit);
                     }
                     Action::FingerprintOutside(step) => {
                         let (workshop, graph) =
@@ -198,6 +218,90 @@ impl Drive {
         }
     }
 
+    /// What the store has under a key, if all of it can be had.
+    fn recall(&self, step: StepId, key: &CacheKey) -> Option<Found> {
+        let layers = &self.workshop.layers;
+        let base = self.base_of(step);
+        StepOutput::recall(&self.workshop.store, key, &base, |digest| {
+            layers.origins().knows(digest)
+        })
+    }
+
+    /// Takes what the caches said.
+    fn probed(&mut self, step: StepId, kind: KeyKind, key: &CacheKey, hit: Option<Found>) {
+        if let Some(found) = &hit {
+            self.keep(step, key);
+            // Found by content: next time its definition finds it at once.
+            let definition = self.solver.key(step, KeyKind::Definition);
+            if let Some(definition) = definition.filter(|definition| *definition != key) {
+                let (output, made) = (&found.output, found.made.clone());
+                output.remember(&self.workshop.store, definition, made);
+                self.keep(step, definition);
+            }
+        } else {
+            let has_record = self.workshop.store.records().has(key.digest());
+            self.workshop.tracer.note_miss(step, has_record);
+        }
+        let hit = hit.map(|found| found.output);
+        self.solver.on_probed(step, kind, hit);
+    }
+
+    /// Has the shared caches keep what the store has under a key.
+    fn keep(&self, step: StepId, key: &CacheKey) {
+        if self.caches.are_filled() {
+            let base = self.base_of(step);
+            self.caches.keep(key.digest(), &base, self.in_target(step));
+        }
+    }
+
+    /// Has the shared caches keep the steps that nobody had to ask for, because what stands on
+    /// them was known.
+    fn carry_over(&self) {
+        if !self.caches.are_filled() {
+            return;
+        }
+        for id in self.graph.ids() {
+            if self.solver.repeats(id).is_some()
+                || !matches!(self.solver.state(id), StepState::NotNeeded)
+            {
+                continue;
+            }
+            let Some(key) = self.solver.key(id, KeyKind::Definition) else {
+                continue;
+            };
+            if self.recall(id, key).is_none() {
+                self.caches.find_known(key.digest(), &self.base_of(id));
+            }
+            if self.recall(id, key).is_some() {
+                self.keep(id, key);
+            }
+        }
+    }
+
+    /// Begins at the targets again: what was done is in the store, and what could not be had is
+    /// not expected any more. What runs comes to its end first.
+    async fn begin_again(
+        &mut self,
+        tasks: &mut JoinSet<Done>,
+        uploads: &mut Option<Uploads>,
+        times: &mut HashMap<StepId, Duration>,
+    ) {
+        while let Some(done) = tasks.join_next().await {
+            let done = done.expect("steps do not panic and are not aborted");
+            match done {
+                Done::Ran { result: Ok(_), .. } => {
+                    let taken = self.take(done, uploads, times);
+                    debug_assert!(taken.is_ok(), "what was done is only written down");
+                }
+                // What fails now fails again, and then it counts.
+                Done::Ran { result: Err(_), .. } | Done::Fingerprint(..) | Done::Asked { .. } => {}
+            }
+        }
+        self.ready.clear();
+        self.hits.clear();
+        self.solver = Solver::new(&self.graph, self.options.clone());
+    }
+
     /// Answers for a step that takes no time; says whether it is one.
     fn answer(&mut self, id: StepId, keys: &[CacheKey]) -> bool {
         let step = self.graph.step(id);
@@ -209,6 +313,7 @@ impl Drive {
                 let output = self.parent_of(id).on_top(made);
                 for key in keys {
                     output.remember(&self.workshop.store, key, None);
+                    self.keep(id, key);
                 }
                 output
             }
@@ -276,6 +381,7 @@ impl Drive {
                 step: StepNumber(id.0),
                 title,
                 outcome,
+                cache: None,
                 duration: took,
             });
             Done::Ran {
@@ -297,6 +403,18 @@ impl Drive {
             Done::Fingerprint(step, Ok(fingerprint)) => {
                 self.solver.on_fingerprint(step, fingerprint);
             }
+            Done::Asked {
+                step,
+                kind,
+                key,
+                found,
+            } => {
+                let hit = found.as_ref().and_then(|_| self.recall(step, &key));
+                if let (Some(address), Some(_)) = (found, &hit) {
+                    self.hits.insert(step, CachePlace::Shared(address));
+                }
+                self.probed(step, kind, &key, hit);
+            }
             Done::Ran {
                 step,
                 keys,
@@ -307,6 +425,7 @@ impl Drive {
                 for key in &keys {
                     let made = self.made(step, key, took);
                     output.remember(&self.workshop.store, key, Some(made));
+                    self.keep(step, key);
                 }
                 if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())
                     && self.in_target(step)
@@ -440,9 +559,32 @@ impl Drive {
             .collect()
     }
 
+    /// Who knew the results that were not made. What is below a known result was known to the
+    /// same: nobody asked.
+    fn places(&self) -> HashMap<StepId, CachePlace> {
+        let mut places = HashMap::new();
+        let ids: Vec<StepId> = self.graph.ids().collect();
+        for id in ids.into_iter().rev() {
+            let first = self.first(id);
+            let known = self.hits.get(&first).or_else(|| places.get(&first));
+            let Some(place) = known.cloned() else {
+                continue;
+            };
+            for input in self.graph.step(id).inputs() {
+                let input = self.first(input);
+                if matches!(self.solver.state(input), StepState::NotNeeded) {
+                    places.entry(input).or_insert_with(|| place.clone());
+                }
+            }
+            places.insert(first, place);
+        }
+        places
+    }
+
     /// What became of each step, those below a cache hit included: they are as
     /// cached as it is.
     fn report(&self, times: &HashMap<StepId, Duration>) -> Vec<StepReport> {
+        let places = self.places();
         let mut reports = Vec::new();
         for id in self.graph.ids() {
             let step = self.graph.step(id);
@@ -471,6 +613,7 @@ impl Drive {
                     step: number,
                     title: step.title.clone(),
                     outcome,
+                    cache: places.get(&id).cloned(),
                     duration,
                 });
             }
@@ -478,6 +621,7 @@ impl Drive {
                 step: number,
                 title: step.title.clone(),
                 outcome,
+                cache: places.get(&id).cloned(),
                 duration,
                 cause: None,
             });

@@ -53,6 +53,9 @@ pub enum Event {
         title: String,
         /// How.
         outcome: StepOutcome,
+        /// Who knew the result, of a cached step.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache: Option<CachePlace>,
         /// Wall time; zero for cached steps.
         #[serde(rename = "seconds", serialize_with = "seconds")]
         duration: Duration,
@@ -105,6 +108,31 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+}
+
+/// Who knew a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// The store.
+    Local,
+    /// A shared cache, by its address.
+    Shared(String),
+}
+
+impl CachePlace {
+    /// `local`, or the address.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Local => "local",
+            Self::Shared(address) => address,
+        }
+    }
+}
+
+impl Serialize for CachePlace {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// How a step ended.

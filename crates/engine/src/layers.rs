@@ -447,18 +447,21 @@ impl Layers {
             pass.read(&mut reader)
         });
         let digest = || layer.blob.digest.clone();
-        fetched.await.map_err(|error| match error {
-            OriginError::Registry(repository, source) => LayerError::Fetch {
-                digest: digest(),
-                repository,
-                source,
-            },
-            OriginError::Shelf(source) => LayerError::Shelf {
-                digest: digest(),
-                source,
-            },
-            OriginError::Consumer(error) => error,
-        })
+        fetched
+            .await
+            .inspect_err(|_| self.origins.failed(&layer.blob.digest))
+            .map_err(|error| match error {
+                OriginError::Registry(repository, source) => LayerError::Fetch {
+                    digest: digest(),
+                    repository,
+                    source,
+                },
+                OriginError::Shelf(source) => LayerError::Shelf {
+                    digest: digest(),
+                    source,
+                },
+                OriginError::Consumer(error) => error,
+            })
     }
 
     fn progress(&self, blob: &Descriptor) -> registry::Progress {

@@ -7,6 +7,7 @@
 
 mod annotations;
 mod assemble;
+mod blob_source;
 mod build;
 mod cache;
 mod check;
@@ -53,7 +54,7 @@ pub use build::build;
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use check::{CheckReport, DockerfileText, check, read};
 pub use error::{BuildError, ErrorKind, FailedStep};
-pub use event::{Direction, Event, Reporter, StepNumber, StepOutcome};
+pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;
 pub use inventory::{CachedStep, cached_steps, inventory};
 pub use ports::{Ports, Post};

@@ -1,9 +1,9 @@
 //! Where the blobs can be had that are not in the store. It grows while a build
 //! runs: what the cache finds is somewhere too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use oci::{Descriptor, Digest, Repository};
 use registry::{Client, ConsumeError, Progress};
@@ -38,25 +38,68 @@ impl Origin {
 
 /// Where blobs can be had. Clones share what is known.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Origins(Arc<RwLock<BTreeMap<Digest, Origin>>>);
+pub(crate) struct Origins(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    known: RwLock<BTreeMap<Digest, Origin>>,
+    /// Blobs that were asked for in vain.
+    failed: Mutex<HashSet<Digest>>,
+    /// Blobs that nobody is to ask for any more.
+    given_up: Mutex<HashSet<Digest>>,
+}
 
 impl Origins {
     /// Where a blob can be had.
     pub(crate) fn get(&self, digest: &Digest) -> Option<Origin> {
-        let known = self.0.read().expect("no panics under this lock");
+        let known = self.0.known.read().expect("no panics under this lock");
         known.get(digest).cloned()
     }
 
     /// Whether a blob can be had somewhere.
     pub(crate) fn knows(&self, digest: &Digest) -> bool {
-        let known = self.0.read().expect("no panics under this lock");
+        let known = self.0.known.read().expect("no panics under this lock");
         known.contains_key(digest)
     }
 
     /// Adds a place. The first one of a blob counts: base images come before caches.
     pub(crate) fn add(&self, digest: Digest, origin: Origin) {
-        let mut known = self.0.write().expect("no panics under this lock");
+        if self.is_given_up(&digest) {
+            return;
+        }
+        let mut known = self.0.known.write().expect("no panics under this lock");
         known.entry(digest).or_insert(origin);
+    }
+
+    /// Notes that a blob was not where it should be, or was not what it should be.
+    pub(crate) fn failed(&self, digest: &Digest) {
+        let mut failed = self.0.failed.lock().expect("no panics under this lock");
+        failed.insert(digest.clone());
+    }
+
+    /// Forgets the places of those of some blobs that have failed so far, for good.
+    pub(crate) fn give_up(&self, blobs: &HashSet<Digest>) -> Vec<Digest> {
+        let failed = {
+            let mut failed = self.0.failed.lock().expect("no panics under this lock");
+            std::mem::take(&mut *failed)
+        };
+        let lost: Vec<Digest> = failed
+            .into_iter()
+            .filter(|digest| blobs.contains(digest) && !self.is_given_up(digest))
+            .collect();
+        let mut known = self.0.known.write().expect("no panics under this lock");
+        let mut given_up = self.0.given_up.lock().expect("no panics under this lock");
+        for digest in &lost {
+            known.remove(digest);
+            given_up.insert(digest.clone());
+        }
+        lost
+    }
+
+    /// Whether a blob was given up.
+    pub(crate) fn is_given_up(&self, digest: &Digest) -> bool {
+        let given_up = self.0.given_up.lock().expect("no panics under this lock");
+        given_up.contains(digest)
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Ports {
     pub post: Post,
     /// Hears what happens.
     pub reporter: Arc<dyn Reporter>,
+    /// How shared caches are reached.
+    pub network: shelf::Network,
     /// The user's wish to stop.
     pub interrupt: Interrupt,
     /// What RUN sees as `/etc/resolv.conf`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oci::{Descriptor, Digest, Platform, Reference};
 
-use crate::event::{StepNumber, StepOutcome};
+use crate::event::{CachePlace, StepNumber, StepOutcome};
 use crate::trace::Explanation;
 
 /// The result of a build that succeeded.
@@ -68,6 +68,8 @@ pub struct StepReport {
     pub title: String,
     /// How it ended.
     pub outcome: StepOutcome,
+    /// Who knew the result, of a cached step.
+    pub cache: Option<CachePlace>,
     /// Wall time; zero for cached steps.
     pub duration: Duration,
     /// Why it was carried out: the place in [`Explanation::causes`].

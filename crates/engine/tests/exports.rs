@@ -107,6 +107,11 @@ impl Bench {
             post: post(),
             store: store::Store::open(self.store.path()).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
+            network: shelf::Network {
+                client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
+                trust: Default::default(),
+                proxies: Default::default(),
+            },
             reporter: Arc::clone(&self.warnings) as _,
             interrupt: self.interrupt.clone(),
             resolv_conf: Vec::new(),

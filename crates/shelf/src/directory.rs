@@ -37,6 +37,8 @@ const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX_FILE: &str = "index.json";
 const LOCK_FILE: &str = "index.lock";
+/// In front of the names of files that are being written.
+const BESIDE: &str = ".tmp-";
 /// How long a blob stays that no document names.
 const UNNAMED_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// The largest part that is read at once, in bytes.
@@ -202,7 +204,16 @@ impl DirectoryShelf {
         const WRITE: &str = "write";
         let disk = |error| self.disk(WRITE, error);
         if !self.path(LAYOUT_FILE).exists() {
-            if fs::read_dir(&self.address.path).is_ok_and(|mut entries| entries.next().is_some()) {
+            // Another build may be making it this very moment.
+            let is_foreign = |entry: fs::DirEntry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                !name.starts_with(BESIDE) && name != LAYOUT_FILE
+            };
+            let entries = fs::read_dir(&self.address.path);
+            let entries = entries.into_iter().flatten().flatten();
+            // It is looked for again: it may have come while we looked for other things.
+            if entries.into_iter().any(is_foreign) && !self.path(LAYOUT_FILE).exists() {
                 let error = self.error(ShelfErrorKind::Foreign, WRITE);
                 return Err(error.because("the directory holds files and is no image layout"));
             }
@@ -219,7 +230,7 @@ impl DirectoryShelf {
         let directory = path.parent().expect("a file has a directory");
         fs::create_dir_all(directory)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let beside = directory.join(format!(".tmp-{}-{number}", std::process::id()));
+        let beside = directory.join(format!("{BESIDE}{}-{number}", std::process::id()));
         let written = (|| {
             let mut file = File::create(&beside)?;
             io::copy(content, &mut file)?;

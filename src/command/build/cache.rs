@@ -21,6 +21,8 @@ pub(crate) struct CacheFlags<'f> {
     pub(crate) inline: Option<&'f str>,
     /// How layers are compressed.
     pub(crate) compression: Compression,
+    /// The level that was asked for.
+    pub(crate) level: Option<i32>,
 }
 
 impl CacheFlags<'_> {
@@ -95,6 +97,14 @@ impl CacheFlags<'_> {
             let reason = "a cache holds the layers of the image: this compression= is not theirs";
             return Err(fields.wrong(reason).hint("say the same with --compression"));
         }
+        if let Some(level) = fields.take("compression-level")
+            && level.parse().ok() != self.level
+        {
+            let reason = "a cache holds the layers of the image: this level is not theirs";
+            return Err(fields
+                .wrong(reason)
+                .hint("say the same with --compression-level"));
+        }
         if fields.take_flag("force-compression")? == Some(true) {
             return Err(fields.wrong(
                 "force-compression=true is not supported: layers of base images stay as they are",
@@ -135,6 +145,7 @@ mod tests {
             to: &owned(to),
             inline,
             compression: Compression::Gzip,
+            level: Some(6),
         };
         flags.read(&|_| None)
     }
@@ -162,7 +173,7 @@ mod tests {
             assert_eq!(shown, expected, "{to:?} {inline:?}");
         };
         let max = "type=registry,ref=r.example/a:c,mode=max,image-manifest=true,\
-                   oci-mediatypes=true,ignore-error=true,compression=gzip,force-compression=false";
+                   oci-mediatypes=true,ignore-error=true,compression=gzip,force-compression=false,compression-level=6";
         check(&["r.example/a:c"], None, &["r.example/a:c Min"]);
         check(&[max], None, &["r.example/a:c Max"]);
         check(&["type=inline"], Some("1"), &["inline"]);
@@ -211,6 +222,12 @@ mod tests {
             &["type=local,dest=/c,force-compression=true"],
             None,
             "force-compression=true is not supported",
+        );
+        check(
+            &[],
+            &["type=local,dest=/c,compression-level=9"],
+            None,
+            "level is not theirs",
         );
         for field in ["oci-mediatypes", "image-manifest", "ignore-error"] {
             let expected = format!("{field}=false is not supported");

@@ -349,13 +349,9 @@ impl BuildArguments {
             to: &self.cache_to,
             inline: inline.map(String::as_str),
             compression,
+            level: self.compression_level(compression, &outputs)?,
         };
         let cache = cache.read(&|name| settings.variable(name))?;
-        if cache != engine::CacheRequest::default() {
-            return Err(ProgramError::input(
-                "caches elsewhere are not supported yet",
-            ));
-        }
         let mut request = BuildRequest {
             dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
             context,

@@ -1,5 +1,280 @@
-//! The caches that other machines share.
+//! The caches that other machines share: looked into when the store has nothing, and filled
+//! with what a build did.
+//!
+//! A cache decides nothing but how long a build takes. What cannot be read is a warning, and
+//! what turns out to be wrong later (a layer that is gone, or is not what its record says) is
+//! given up: the steps that it stood for are carried out after all.
 
+mod catalogue;
+pub(crate) mod inline;
+mod load;
 mod request;
+mod source;
+mod writer;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use graph::CacheKey;
+use oci::{Descriptor, Digest, Repository};
+use shelf::Address;
+use store::Store;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::event::{Event, Reporter};
+use crate::interrupt::Interrupt;
+use crate::origins::Origins;
+use crate::output::StepOutput;
+use crate::ports::Ports;
+use catalogue::Kept;
+use source::Source;
+use writer::{Entry, Writer};
 
 pub use request::{CacheMode, CacheRequest, CacheTarget};
+
+/// How long a build that failed waits for its cache.
+const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(20);
+/// How long a cache has to write down what is there, once it is told to stop.
+const WAIT_AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// How a build ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Done,
+    Failed,
+    Interrupted,
+}
+
+/// All shared caches of a build.
+pub(crate) struct Caches {
+    sources: Vec<Arc<Source>>,
+    targets: Vec<Target>,
+    origins: Origins,
+    store: Store,
+    reporter: Arc<dyn Reporter>,
+    /// Blobs that are used because a cache said so.
+    provided: Mutex<HashSet<Digest>>,
+}
+
+/// A cache that is filled.
+struct Target {
+    mode: CacheMode,
+    entries: Mutex<Option<mpsc::UnboundedSender<Entry>>>,
+    stop: Arc<Notify>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Caches {
+    /// Opens the caches of a build. Nothing is asked yet; must be called on a runtime.
+    pub(crate) fn open(
+        request: &CacheRequest,
+        repositories: &[Repository],
+        origins: &Origins,
+        ports: &Ports,
+    ) -> Self {
+        let open = |address: &Address, doing: &str| match shelf::open(address, &ports.network) {
+            Ok(shelf) => Some(shelf),
+            Err(error) => {
+                let reason = load::told(&error);
+                let message = format!("the cache {address} was not {doing}: {reason}");
+                ports.reporter.report(Event::Warning { message });
+                None
+            }
+        };
+        let mut addresses = Vec::new();
+        let mut sources = Vec::new();
+        for address in &request.from {
+            if let Some(shelf) = open(address, "read") {
+                let image = match address {
+                    Address::Registry(reference) => Some(reference.clone()),
+                    Address::Directory(_)
+                    | Address::S3(_)
+                    | Address::Gcs(_)
+                    | Address::Azblob(_)
+                    | Address::Gha(_) => None,
+                };
+                let (client, reporter) = (ports.client.clone(), Arc::clone(&ports.reporter));
+                addresses.push(address);
+                sources.push(Arc::new(Source::new(shelf, image, client, reporter)));
+            }
+        }
+        let mut targets = Vec::new();
+        for target in &request.to {
+            let CacheTarget::Shelf { address, mode } = target else {
+                continue;
+            };
+            let Some(shelf) = open(address, "filled") else {
+                continue;
+            };
+            let same = addresses.iter().position(|from| *from == address);
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let stop = Arc::new(Notify::new());
+            let writer = Writer {
+                shelf,
+                source: same.map(|position| Arc::clone(&sources[position])),
+                store: ports.store.clone(),
+                client: ports.client.clone(),
+                origins: origins.clone(),
+                reporter: Arc::clone(&ports.reporter),
+                repositories: repositories.to_vec(),
+                entries: receiver,
+                stop: Arc::clone(&stop),
+            };
+            targets.push(Target {
+                mode: *mode,
+                entries: Mutex::new(Some(sender)),
+                stop,
+                task: Mutex::new(Some(tokio::spawn(writer.run()))),
+            });
+        }
+        Self {
+            sources,
+            targets,
+            origins: origins.clone(),
+            store: ports.store.clone(),
+            reporter: Arc::clone(&ports.reporter),
+            provided: Mutex::default(),
+        }
+    }
+
+    /// Whether there is a cache to look into.
+    pub(crate) fn are_read(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
+    /// Whether there is a cache to fill.
+    pub(crate) fn are_filled(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
+    /// Looks for a key in all caches, in their order. What is found is in the store from now on,
+    /// and its layers can be had; the address says who had it.
+    pub(crate) async fn find(&self, key: &CacheKey, base: &StepOutput) -> Option<String> {
+        futures_util::future::join_all(self.sources.iter().map(|source| source.catalogue())).await;
+        self.find_known(key.digest(), base)
+    }
+
+    /// As [`Caches::find`], in what was read by now.
+    pub(crate) fn find_known(&self, key: &Digest, base: &StepOutput) -> Option<String> {
+        for source in &self.sources {
+            let (Some(catalogue), Some(kept)) = (source.known(), source.find(key)) else {
+                continue;
+            };
+            let own = kept.layers.get(base.stack.len()..).unwrap_or_default();
+            let can_be_had = |blob: &Descriptor| {
+                !self.origins.is_given_up(&blob.digest)
+                    && (catalogue.holds(&blob.digest)
+                        || self.store.blobs().has(blob)
+                        || self.origins.knows(&blob.digest))
+            };
+            if !own.iter().all(|layer| can_be_had(&layer.blob)) {
+                continue;
+            }
+            let mut provided = self.provided.lock().expect("no panics under this lock");
+            for layer in own {
+                if catalogue.holds(&layer.blob.digest) && !self.store.blobs().has(&layer.blob) {
+                    self.origins.add(layer.blob.digest.clone(), source.origin());
+                    provided.insert(layer.blob.digest.clone());
+                }
+            }
+            self.store.records().put(key, &kept.to_record());
+            return Some(source.shelf.address().to_owned());
+        }
+        None
+    }
+
+    /// Has the caches keep what the store has under a key. The lowest layers are the base's;
+    /// `in_image` says that the others are the image's.
+    pub(crate) fn keep(&self, key: &Digest, base: &StepOutput, in_image: bool) {
+        if !self.are_filled() {
+            return;
+        }
+        let record = self.store.records().get(key);
+        let Some(kept) = record.and_then(|record| Kept::of_record(&record, writer::now())) else {
+            return;
+        };
+        let own = kept.layers.get(base.stack.len()..).unwrap_or_default();
+        let own = own.iter().map(|layer| layer.blob.clone()).collect();
+        let entry = Entry {
+            key: key.clone(),
+            kept,
+            own,
+        };
+        for target in &self.targets {
+            let wanted = match target.mode {
+                CacheMode::Min => in_image,
+                CacheMode::Max => true,
+            };
+            let entries = target.entries.lock().expect("no panics under this lock");
+            if let Some(entries) = &*entries
+                && wanted
+            {
+                // One that has given up has said so.
+                let _ = entries.send(entry.clone());
+            }
+        }
+    }
+
+    /// After something failed: gives up layers that only a cache said to have, and that could not
+    /// be had. Says whether there are any: then the same may go well without them.
+    pub(crate) fn give_up(&self) -> bool {
+        let provided = self.provided.lock().expect("no panics under this lock");
+        let lost = self.origins.give_up(&provided);
+        for digest in &lost {
+            let message = format!(
+                "the layer {} could not be had from a cache: what made it is done again",
+                digest.short()
+            );
+            self.reporter.report(Event::Warning { message });
+        }
+        !lost.is_empty()
+    }
+
+    /// Lets the caches come to their end.
+    pub(crate) async fn finish(&self, ending: Ending, interrupt: &Interrupt) {
+        for target in &self.targets {
+            target
+                .entries
+                .lock()
+                .expect("no panics under this lock")
+                .take();
+        }
+        let tasks: Vec<(&Target, JoinHandle<()>)> = self
+            .targets
+            .iter()
+            .filter_map(|target| {
+                let mut task = target.task.lock().expect("no panics under this lock");
+                Some((target, task.take()?))
+            })
+            .collect();
+        for (target, mut task) in tasks {
+            let stopping = async {
+                match ending {
+                    Ending::Done => interrupt.triggered().await,
+                    Ending::Failed => {
+                        tokio::select! {
+                            () = interrupt.triggered() => {}
+                            () = tokio::time::sleep(WAIT_AFTER_FAILURE) => {}
+                        }
+                    }
+                    Ending::Interrupted => {}
+                }
+            };
+            let is_finished = tokio::select! {
+                _ = &mut task => true,
+                () = stopping => false,
+            };
+            if !is_finished {
+                target.stop.notify_one();
+                if tokio::time::timeout(WAIT_AFTER_STOP, &mut task)
+                    .await
+                    .is_err()
+                {
+                    task.abort();
+                }
+            }
+        }
+    }
+}

@@ -5,18 +5,18 @@
 //! Layers are sent while later steps still run ([`Uploads::start`]).
 
 use std::collections::HashSet;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::sync::Arc;
 
 use oci::{Descriptor, Digest, MediaType, Reference, Repository};
 use registry::{BlobSource, Client, ErrorKind, PushOptions, Pushed, Selector};
-use shelf::Shelf;
 use store::Store;
 use store::blob::BlobError;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::assemble::Image;
+use crate::blob_source::blob_source;
 use crate::event::{Direction, Event, Reporter};
 use crate::image_set::ImageSet;
 use crate::layers::transfer;
@@ -117,6 +117,7 @@ impl Uploads {
             client: self.client.clone(),
             reporter: Arc::clone(&self.reporter),
             origin: self.origins.get(&blob.digest),
+            origins: self.origins.clone(),
             repository: repository.clone(),
             blob,
             content,
@@ -247,6 +248,7 @@ struct Upload {
     client: Client,
     reporter: Arc<dyn Reporter>,
     origin: Option<Origin>,
+    origins: Origins,
     repository: Repository,
     blob: Descriptor,
     content: Option<bytes::Bytes>,
@@ -270,24 +272,13 @@ impl Upload {
             progress,
             ..PushOptions::default()
         };
-        let source: Box<dyn BlobSource> = match (self.content.take(), &self.origin) {
-            (Some(content), _) => Box::new(content),
-            (None, _) if self.store.blobs().has(&self.blob) => Box::new(Stored {
-                store: self.store.clone(),
-                blob: self.blob.clone(),
-            }),
-            (None, Some(Origin::Registry(repository))) => Box::new(Remote {
-                client: self.client.clone(),
-                repository: repository.clone(),
-                blob: self.blob.clone(),
-                runtime: tokio::runtime::Handle::current(),
-            }),
-            (None, Some(Origin::Shelf(shelf))) => Box::new(Shelved {
-                shelf: Arc::clone(shelf),
-                blob: self.blob.clone(),
-                runtime: tokio::runtime::Handle::current(),
-            }),
-            (None, None) => return Err(PublishError::Lost(self.blob.digest.clone())),
+        let source: Arc<dyn BlobSource> = match self.content.take() {
+            Some(content) => Arc::new(content),
+            None => {
+                let origin = self.origin.as_ref();
+                blob_source(&self.store, &self.client, origin, &self.blob)
+                    .ok_or_else(|| PublishError::Lost(self.blob.digest.clone()))?
+            }
         };
         let pushed = self
             .client
@@ -295,10 +286,15 @@ impl Upload {
             .await;
         match pushed {
             Ok(pushed) => Ok(pushed),
-            Err(error) => Err(self
-                .damage()
-                .await
-                .map_or(error.into(), PublishError::Damaged)),
+            Err(error) => {
+                if *error.kind() == ErrorKind::Source {
+                    self.origins.failed(&self.blob.digest);
+                }
+                Err(self
+                    .damage()
+                    .await
+                    .map_or(error.into(), PublishError::Damaged))
+            }
         }
     }
 
@@ -322,60 +318,5 @@ impl Upload {
         tokio::task::spawn_blocking(read)
             .await
             .expect("reading a blob does not panic")
-    }
-}
-
-/// A blob of the store. The registry checks the digest of what it gets, so a
-/// damaged file cannot become a published blob; see [`Upload::damage`].
-struct Stored {
-    store: Store,
-    blob: Descriptor,
-}
-
-impl BlobSource for Stored {
-    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = self
-            .store
-            .blobs()
-            .open_file(&self.blob)
-            .map_err(io::Error::other)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Box::new(file))
-    }
-}
-
-/// A blob of another registry, passed through without touching the disk.
-struct Remote {
-    client: Client,
-    repository: Repository,
-    blob: Descriptor,
-    runtime: tokio::runtime::Handle,
-}
-
-impl BlobSource for Remote {
-    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let _runtime = self.runtime.enter();
-        let mut reader = self
-            .client
-            .blob(&self.repository, &self.blob, None)
-            .into_reader();
-        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
-        Ok(Box::new(reader))
-    }
-}
-
-/// A blob of a shelf, passed through in the same way.
-struct Shelved {
-    shelf: Arc<dyn Shelf>,
-    blob: Descriptor,
-    runtime: tokio::runtime::Handle,
-}
-
-impl BlobSource for Shelved {
-    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let opened = self.runtime.block_on(self.shelf.open(&self.blob));
-        let mut reader = opened.map_err(io::Error::other)?;
-        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
-        Ok(reader)
     }
 }

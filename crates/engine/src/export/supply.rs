@@ -85,6 +85,7 @@ impl Supply {
         if self.store.blobs().has(blob) {
             return Ok(Blob {
                 digest: blob.digest.clone(),
+                origins: self.origins.clone(),
                 source: Source::Store(self.store.blobs().open(blob)?),
             });
         }
@@ -97,9 +98,13 @@ impl Supply {
                 return match opened {
                     Ok(reader) => Ok(Blob {
                         digest,
+                        origins: self.origins.clone(),
                         source: Source::Shelf(reader),
                     }),
-                    Err(source) => Err(SupplyError::Shelf { digest, source }),
+                    Err(source) => {
+                        self.origins.failed(&digest);
+                        Err(SupplyError::Shelf { digest, source })
+                    }
                 };
             }
         };
@@ -108,6 +113,7 @@ impl Supply {
         let stream = self.client.blob(&repository, blob, Some(progress));
         Ok(Blob {
             digest: blob.digest.clone(),
+            origins: self.origins.clone(),
             source: Source::Registry {
                 reader: Box::new(stream.into_reader()),
                 repository,
@@ -119,6 +125,7 @@ impl Supply {
 /// A blob that is being read.
 pub(crate) struct Blob {
     digest: Digest,
+    origins: Origins,
     source: Source,
 }
 
@@ -135,6 +142,10 @@ impl Blob {
     /// What is behind an error of reading.
     pub(crate) fn failure(self, error: io::Error) -> SupplyError {
         let digest = self.digest;
+        match &self.source {
+            Source::Registry { .. } | Source::Shelf(_) => self.origins.failed(&digest),
+            Source::Store(_) => {}
+        }
         match self.source {
             Source::Registry {
                 mut reader,

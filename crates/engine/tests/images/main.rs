@@ -12,6 +12,7 @@ mod documents;
 mod flags;
 mod large;
 mod parts;
+mod shared;
 
 use std::error::Error;
 use std::fs;
@@ -147,6 +148,11 @@ impl Bench {
             post: post(),
             store: store::Store::open(store).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
+            network: shelf::Network {
+                client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
+                trust: Default::default(),
+                proxies: Default::default(),
+            },
             reporter,
             interrupt: Interrupt::default(),
             resolv_conf: Vec::new(),

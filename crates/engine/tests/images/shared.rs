@@ -1,0 +1,370 @@
+//! Caches that machines share: every build here has an empty store, unless it says
+//! otherwise. A hit must be what a build from nothing gives, and nothing that is wrong
+//! with a cache may keep a build from its end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use engine::{
+    BuildReport, BuildRequest, CacheMode, CachePlace, CacheTarget, Event, Output, Reporter,
+    StepOutcome,
+};
+use oci::Digest;
+use shelf::{Address, DirectoryAddress};
+use testkit::{Action, Endpoint, Layer, Match, Method, image, validate_image};
+
+use crate::Bench;
+
+const DOCKERFILE: &str =
+    "FROM BASE AS one\nCOPY a /a\nFROM BASE\nCOPY --from=one /a /b\nCOPY c /c\n";
+
+/// What was warned of.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Reporter for Warnings {
+    fn report(&self, event: Event) {
+        if let Event::Warning { message } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
+}
+
+/// A build on a new machine.
+struct Built {
+    report: BuildReport,
+    warnings: Vec<String>,
+}
+
+impl Built {
+    fn outcomes(&self) -> Vec<StepOutcome> {
+        self.report.steps.iter().map(|step| step.outcome).collect()
+    }
+
+    /// How many steps were found, and all in this cache.
+    fn found_in(&self, address: &Address) -> usize {
+        let expected = CachePlace::Shared(address.to_string());
+        let cached = self.report.steps.iter().filter(|step| step.cache.is_some());
+        cached
+            .map(|step| assert_eq!(step.cache.as_ref(), Some(&expected)))
+            .count()
+    }
+}
+
+impl Bench {
+    fn with_files() -> Self {
+        let bench = Self::new();
+        bench.file("a: A").file("c: C");
+        bench
+    }
+
+    fn cache(&self) -> Address {
+        let reference = format!("{}/cache:main", self.registry.host());
+        Address::Registry(reference.parse().unwrap())
+    }
+
+    fn request_with(&self, dockerfile: &str, from: &[Address], to: &[Address]) -> BuildRequest {
+        let mut request = self.request(dockerfile);
+        request.cache.from = from.to_vec();
+        request.cache.to = to
+            .iter()
+            .map(|address| CacheTarget::Shelf {
+                address: address.clone(),
+                mode: CacheMode::Max,
+            })
+            .collect();
+        request
+    }
+
+    fn on_new_machine(&self, request: &BuildRequest) -> Built {
+        let store = tempfile::tempdir().unwrap();
+        self.on(request, store.path()).expect("a build")
+    }
+
+    fn on(&self, request: &BuildRequest, store: &Path) -> Result<Built, engine::BuildError> {
+        let warnings = Arc::new(Warnings::default());
+        let report = self.run_under(request, store, Arc::clone(&warnings) as _)?;
+        let warnings = warnings.0.lock().unwrap().clone();
+        Ok(Built { report, warnings })
+    }
+
+    fn fill(&self, cache: &Address) -> Built {
+        let built = self.on_new_machine(&self.request_with(DOCKERFILE, &[], &[cache.clone()]));
+        assert_eq!(built.warnings, Vec::<String>::new());
+        built
+    }
+}
+
+fn directory(path: &Path) -> Address {
+    Address::Directory(DirectoryAddress {
+        path: path.to_owned(),
+        tag: "latest".parse().unwrap(),
+        digest: None,
+    })
+}
+
+/// Fills a cache and uses it, with a check in between.
+fn check_round(bench: &Bench, cache: &Address) {
+    let first = bench.fill(cache);
+    assert_eq!(first.outcomes(), [StepOutcome::Ran; 3]);
+    let second = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    assert_eq!(second.warnings, Vec::<String>::new());
+    assert_eq!(second.found_in(cache), 3);
+    assert_eq!(second.report.manifest, first.report.manifest);
+    bench.file("c: new");
+    let third = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    assert_eq!(third.found_in(cache), 2);
+    validate_image(&bench.registry, "out", "1").unwrap();
+}
+
+#[test]
+fn a_new_machine_uses_what_another_did() {
+    let bench = Bench::with_files();
+    check_round(&bench, &bench.cache());
+}
+
+#[test]
+fn a_directory_is_a_cache_too() {
+    let bench = Bench::with_files();
+    let place = tempfile::tempdir().unwrap();
+    check_round(&bench, &directory(&place.path().join("new")));
+}
+
+#[test]
+fn requests_do_not_grow_with_steps() {
+    let requests = |steps: usize| {
+        let bench = Bench::with_files();
+        let mut dockerfile = "FROM BASE\n".to_owned();
+        for step in 0..steps {
+            dockerfile += &format!("COPY a /{step}\n");
+        }
+        let cache = bench.cache();
+        bench.on_new_machine(&bench.request_with(&dockerfile, &[], &[cache.clone()]));
+        bench.registry.clear_log();
+        let again = bench.request_with(&dockerfile, &[cache.clone()], &[cache.clone()]);
+        let built = bench.on_new_machine(&again);
+        assert_eq!(built.found_in(&cache), steps);
+        bench.registry.lines().len()
+    };
+    assert_eq!(requests(2), requests(20));
+}
+
+#[test]
+fn what_was_done_is_kept_when_the_build_fails() {
+    let bench = Bench::with_files();
+    let cache = bench.cache();
+    let broken = "FROM BASE\nCOPY a /a\nCOPY c /a/below\n";
+    let store = tempfile::tempdir().unwrap();
+    let request = bench.request_with(broken, &[], &[cache.clone()]);
+    assert!(bench.on(&request, store.path()).is_err());
+    let good = "FROM BASE\nCOPY a /a\nCOPY c /below\n";
+    let built = bench.on_new_machine(&bench.request_with(good, &[cache.clone()], &[]));
+    assert_eq!(built.outcomes(), [StepOutcome::Cached, StepOutcome::Ran]);
+}
+
+#[test]
+fn min_keeps_the_image_only() {
+    let bench = Bench::with_files();
+    let cache = bench.cache();
+    let mut request = bench.request_with(DOCKERFILE, &[], &[]);
+    request.cache.to = vec![CacheTarget::Shelf {
+        address: cache.clone(),
+        mode: CacheMode::Min,
+    }];
+    bench.on_new_machine(&request);
+    bench.file("a: new");
+    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    assert_eq!(changed.found_in(&cache), 0);
+    bench.file("a: A").file("c: new");
+    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    // The other stage is as cached as what was copied from it.
+    assert_eq!(changed.found_in(&cache), 2);
+}
+
+#[test]
+fn caches_are_asked_in_their_order_and_carried_over() {
+    let bench = Bench::with_files();
+    let (one, place) = (bench.cache(), tempfile::tempdir().unwrap());
+    let other = directory(place.path());
+    bench.fill(&one);
+    let empty = Address::Registry(
+        format!("{}/none:main", bench.registry.host())
+            .parse()
+            .unwrap(),
+    );
+    let from = [empty, one.clone()];
+    let carried = bench.on_new_machine(&bench.request_with(DOCKERFILE, &from, &[other.clone()]));
+    assert_eq!(carried.found_in(&one), 3);
+    let from = [other.clone(), one];
+    bench.file("c: new");
+    let built = bench.on_new_machine(&bench.request_with(DOCKERFILE, &from, &[]));
+    assert_eq!(built.found_in(&other), 2);
+}
+
+#[test]
+fn lost_and_damaged_layers_are_made_again() {
+    let check = |what: &str, harm: &dyn Fn(&Bench, &Digest)| {
+        let bench = Bench::with_files();
+        let cache = bench.cache();
+        let first = bench.fill(&cache);
+        let (_, _, bytes) = bench.registry.manifest("out", "1").unwrap();
+        let manifest: oci::Manifest = serde_json::from_slice(&bytes).unwrap();
+        for layer in &manifest.layers[1..] {
+            harm(&bench, &layer.digest);
+        }
+        // Not in the destination either, from where it could be mounted.
+        let mut request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+        let new = format!("{}/new:1", bench.registry.host());
+        request.tags = vec![new.parse().unwrap()];
+        let built = bench.on_new_machine(&request);
+        assert_eq!(built.report.manifest, first.report.manifest, "{what}");
+        assert!(!built.warnings.is_empty(), "{what}");
+        validate_image(&bench.registry, "new", "1").unwrap();
+    };
+    check("lost", &|bench, digest| {
+        bench.registry.remove_blob("cache", digest);
+        bench.registry.remove_blob("out", digest);
+    });
+}
+
+#[test]
+fn a_lost_layer_under_a_step_that_reads_it_is_made_again() {
+    let bench = Bench::with_files();
+    let place = tempfile::tempdir().unwrap();
+    let cache = directory(place.path());
+    let first = "FROM BASE AS one\nCOPY a /a\nFROM BASE\nCOPY --from=one /a /b\n";
+    bench.on_new_machine(&bench.request_with(first, &[], &[cache.clone()]));
+    // What is copied has changed its name, so the layer below must be looked at.
+    let second = "FROM BASE AS one\nCOPY a /a\nFROM BASE\nCOPY --from=one /a /c\n";
+    let harm: [(&str, &dyn Fn(&PathBuf)); 3] = [
+        ("removed", &|path| fs::remove_file(path).unwrap()),
+        ("cut", &|path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("flipped", &|path| {
+            let mut bytes = fs::read(path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }),
+    ];
+    for (what, harm) in harm {
+        for blob in fs::read_dir(place.path().join("blobs/sha256")).unwrap() {
+            let path = blob.unwrap().path();
+            if fs::read(&path).unwrap().starts_with(&[0x1f, 0x8b]) {
+                harm(&path);
+            }
+        }
+        let built = bench.on_new_machine(&bench.request_with(second, &[cache.clone()], &[]));
+        assert_eq!(built.outcomes(), [StepOutcome::Ran; 2], "{what}");
+        assert!(
+            built
+                .warnings
+                .iter()
+                .any(|warning| warning.contains("could not be had")),
+            "{what}: {:?}",
+            built.warnings
+        );
+        let clean = bench.on_new_machine(&bench.request(second));
+        assert_eq!(built.report.manifest, clean.report.manifest, "{what}");
+    }
+}
+
+#[test]
+fn what_others_put_there_stays() {
+    let bench = Bench::with_files();
+    let cache = bench.cache();
+    let other = image().layer(Layer::new().file("x", "x")).build();
+    let before = bench.registry.seed("cache", "main", &other);
+    let request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+    let built = bench.on_new_machine(&request);
+    let (after, _, _) = bench.registry.manifest("cache", "main").unwrap();
+    assert_eq!(after, before);
+    assert_eq!(built.warnings.len(), 2, "{:?}", built.warnings);
+    assert!(
+        built
+            .warnings
+            .iter()
+            .all(|warning| warning.contains("it is an image"))
+    );
+}
+
+#[test]
+fn no_fault_of_a_cache_fails_a_build() {
+    let faults: [(&str, Match, Action); 6] = [
+        (
+            "denied",
+            Match::any().repository("cache"),
+            Action::status(403),
+        ),
+        (
+            "unauthorized",
+            Match::any().repository("cache"),
+            Action::status(401),
+        ),
+        (
+            "read only",
+            Match::any().method(Method::POST).repository("cache"),
+            Action::status(403),
+        ),
+        (
+            "broken",
+            Match::any().repository("cache").times(40),
+            Action::status(400),
+        ),
+        (
+            "no manifests",
+            Match::new(Method::PUT, Endpoint::Manifest).repository("cache"),
+            Action::status(400),
+        ),
+        (
+            "no blobs",
+            Match::new(Method::GET, Endpoint::Blob).repository("cache"),
+            Action::status(404),
+        ),
+    ];
+    for (what, matching, action) in faults {
+        let bench = Bench::with_files();
+        let cache = bench.cache();
+        if what == "no blobs" {
+            bench.fill(&cache);
+        }
+        bench.registry.fault(matching, action);
+        let request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+        let built = bench.on_new_machine(&request);
+        assert!(!built.warnings.is_empty(), "{what}");
+        bench.registry.clear_faults();
+        let clean = bench.on_new_machine(&bench.request(DOCKERFILE));
+        assert_eq!(built.report.manifest, clean.report.manifest, "{what}");
+    }
+}
+
+#[test]
+fn builds_that_fill_one_cache_at_once_do_no_harm() {
+    let bench = Bench::with_files();
+    let place = tempfile::tempdir().unwrap();
+    let caches = [bench.cache(), directory(place.path())];
+    for cache in &caches {
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let (bench, cache) = (&bench, cache.clone());
+                scope.spawn(move || {
+                    let dockerfile = format!("FROM BASE\nCOPY a /{number}\nCOPY c /c\n");
+                    let mut request = bench.request_with(&dockerfile, &[], &[cache]);
+                    request.outputs = vec![Output::Image];
+                    let built = bench.on_new_machine(&request);
+                    assert_eq!(built.warnings, Vec::<String>::new());
+                });
+            }
+        });
+        let mut found = 0;
+        for number in 0..6 {
+            let dockerfile = format!("FROM BASE\nCOPY a /{number}\nCOPY c /c\n");
+            let request = bench.request_with(&dockerfile, &[cache.clone()], &[]);
+            found += bench.on_new_machine(&request).found_in(cache);
+        }
+        assert!(found > 0, "{cache}");
+    }
+}
