@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr)]
 
 mod again;
+mod bases;
 mod bench;
 mod cli;
 mod conformance;

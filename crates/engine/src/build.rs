@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::explain::failed_step;
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
+use crate::footing::{Bases, MountedBase, Room};
 use crate::foreign;
 use crate::image_set::ImageSet;
 use crate::layers::Layers;
@@ -29,7 +30,7 @@ use crate::plan::plan;
 use crate::ports::Ports;
 use crate::provenance;
 use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
-use crate::request::{BuildRequest, Output, Shape};
+use crate::request::{BaseMount, BuildRequest, Output, Shape};
 use crate::review::{Review, Stages};
 use crate::run::Redactor;
 use crate::run::ssh::Agents;
@@ -119,6 +120,11 @@ impl Build {
             Arc::clone(&ports.reporter),
             Arc::clone(&scratch),
             origins.clone(),
+            Bases::new(
+                request.laziness,
+                Room::new(ports.store.path(), request.disk_budget_bytes),
+                mounted_bases(&graph, &request.base_mounts)?,
+            ),
         );
         let agents = Agents::new(
             request.ssh.clone(),
@@ -314,6 +320,46 @@ fn destinations(request: &BuildRequest) -> Vec<Repository> {
     } else {
         Vec::new()
     }
+}
+
+/// The bases that are mounted on this machine.
+fn mounted_bases(graph: &BuildGraph, mounts: &[BaseMount]) -> Result<Vec<MountedBase>, BuildError> {
+    let mut bases = BTreeMap::new();
+    for step in graph.steps() {
+        if let StepKind::Base(base) = &step.kind {
+            bases.insert(base.reference.familiar(), base);
+        }
+    }
+    let mut mounted = Vec::new();
+    for BaseMount { image, directory } in mounts {
+        let is_it = |base: &&graph::BaseImage| {
+            base.reference == graph::ImageName::Registry(image.clone())
+                || image.digest() == Some(&base.manifest.digest)
+        };
+        let of_image: Vec<_> = bases.values().map(|base| &***base).filter(is_it).collect();
+        if of_image.is_empty() {
+            return Err(BuildError::Input {
+                message: format!(
+                    "--base-mount: {} is no base of this build",
+                    image.familiar()
+                ),
+                hint: Some(match bases.len() {
+                    0 => "this build has no base image".to_owned(),
+                    _ => {
+                        let names: Vec<_> = bases.keys().map(String::as_str).collect();
+                        format!("its bases are {}", names.join(", "))
+                    }
+                }),
+                source: None,
+            });
+        }
+        for base in of_image {
+            let layers = base.layers.iter();
+            let diff_ids = layers.map(|layer| layer.diff_id.clone()).collect();
+            mounted.push(MountedBase::new(diff_ids, directory.clone()));
+        }
+    }
+    Ok(mounted)
 }
 
 /// Opens the named contexts that some step takes files from.

@@ -466,6 +466,7 @@ impl Drive {
     /// Stops what runs and waits until it has: nothing of a build outlives it.
     async fn stop(&self, tasks: &mut JoinSet<Done>) {
         self.workshop.cancel.cancel();
+        self.workshop.layers.bases.abort();
         self.workshop.remotes.stop();
         while tasks.join_next().await.is_some() {}
     }

@@ -228,6 +228,9 @@ pub(crate) fn failed_step(
                 StepError::Layer(LayerError::Fetch { source, .. }) => {
                     failed.hint = source.advice();
                 }
+                StepError::Layer(LayerError::Room(error)) => {
+                    failed.hint = Some(error.hint().to_owned());
+                }
                 _ => {}
             }
             failed.source = source_of(other);
@@ -349,6 +352,8 @@ fn foreign_program(error: &RunError, kind: &StepKind) -> Option<String> {
             .to_ascii_lowercase()
             .contains("exec format error"),
         RunError::User(_)
+        | RunError::Ground { .. }
+        | RunError::View(_)
         | RunError::Prepare { .. }
         | RunError::Capture(_)
         | RunError::Layer(_)

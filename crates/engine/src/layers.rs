@@ -23,6 +23,7 @@ use store::unpacked::UnpackedKey;
 
 use crate::copy::layer_files::LayerFiles;
 use crate::event::{Direction, Event, Reporter};
+use crate::footing::{Bases, MountedError, RoomError, Unpacking};
 use crate::lazy::{Lazy, LazyError, Shelves, Wanted};
 use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
@@ -36,14 +37,16 @@ const TREES_MAX: usize = 4;
 
 /// Gives out what is known of layers, and finds out what is not.
 pub(crate) struct Layers {
-    store: Store,
+    pub(crate) store: Store,
     client: Client,
-    reporter: Arc<dyn Reporter>,
+    pub(crate) reporter: Arc<dyn Reporter>,
     scratch: Arc<Scratch>,
     /// Where blobs that are not in the store can be had.
     origins: Origins,
     lazy: Arc<Lazy>,
     shelves: RwLock<Arc<Shelves>>,
+    /// How bases are had.
+    pub(crate) bases: Bases,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
     /// The latest trees, the oldest first.
@@ -80,6 +83,15 @@ pub(crate) enum LayerError {
         "layer {0} is not what a cache that was named with --cache-from says: build again without that cache, and fill it anew"
     )]
     Lie(Digest),
+    #[error("{0}")]
+    Room(#[from] RoomError),
+    #[error(transparent)]
+    Mounted(#[from] MountedError),
+    #[error("`{}` cannot be used as a base here", path.display())]
+    View {
+        path: PathBuf,
+        source: view::ViewError,
+    },
     #[error("could not prepare a directory for layer {digest}")]
     Directory {
         digest: Digest,
@@ -94,6 +106,7 @@ impl Layers {
         reporter: Arc<dyn Reporter>,
         scratch: Arc<Scratch>,
         origins: Origins,
+        bases: Bases,
     ) -> Self {
         let lazy = Lazy::new(store.clone(), client.clone(), origins.clone());
         Self {
@@ -104,6 +117,7 @@ impl Layers {
             reporter,
             scratch,
             origins,
+            bases,
             turns: Mutex::default(),
             trees: Mutex::default(),
             unsettled: Mutex::default(),
@@ -165,6 +179,9 @@ impl Layers {
         {
             return Ok(Arc::clone(tree));
         }
+        if soon {
+            self.make_room(stack, Unpacking::Unknown)?;
+        }
         let indexes: Vec<Arc<LayerIndex>> = stream::iter(stack[known..].to_vec())
             .map(|layer| async move { self.index(&layer, soon).await })
             .buffered(FETCHES_MAX)
@@ -220,6 +237,7 @@ impl Layers {
     /// The directories of a stack for overlayfs, bottom first.
     pub(crate) async fn unpacked(&self, stack: &[LayerRef]) -> Result<Vec<PathBuf>, LayerError> {
         let tree = self.tree(stack, true).await?;
+        self.make_room(stack, Unpacking::All)?;
         let tree = &tree;
         stream::iter(0..stack.len())
             .map(|position| async move { self.unpacked_at(stack, position, tree).await })
@@ -256,8 +274,9 @@ impl Layers {
         {
             return Ok(self.store.unpacked().adopt(&path, key)?);
         }
-        let (_, directory) = self.read(layer, true, lower).await?;
+        let (index, directory) = self.read(layer, true, lower).await?;
         let directory = directory.expect("unpacking was asked for");
+        self.bases.room.take(index.tar_bytes);
         Ok(self.store.unpacked().adopt(&directory, key)?)
     }
 
@@ -365,7 +384,11 @@ impl Layers {
         Ok((settled == Settled::Fits).then_some(path))
     }
 
-    async fn index(&self, layer: &LayerRef, soon: bool) -> Result<Arc<LayerIndex>, LayerError> {
+    pub(crate) async fn index(
+        &self,
+        layer: &LayerRef,
+        soon: bool,
+    ) -> Result<Arc<LayerIndex>, LayerError> {
         if let Some(index) = self.store.indexes().get(&layer.diff_id) {
             return Ok(index);
         }
@@ -386,6 +409,7 @@ impl Layers {
         let index = Arc::new(index);
         self.store.indexes().put(Arc::clone(&index))?;
         if let Some(directory) = directory {
+            self.bases.room.take(index.tar_bytes);
             if index.needs_lower() {
                 let mut unsettled = self.unsettled.lock().expect("no panics under this lock");
                 unsettled.insert(layer.diff_id.clone(), directory);

@@ -19,6 +19,7 @@ mod event;
 mod explain;
 mod export;
 mod fetched;
+mod footing;
 mod foreign;
 mod image_set;
 mod interrupt;
@@ -61,7 +62,8 @@ pub use ports::{Ports, Post};
 pub use push::{ImageName, PushReport, PushRequest, push};
 pub use report::{BuildReport, ImageReport, OutputReport, StepReport, Traffic};
 pub use request::{
-    BuildRequest, ContextSource, Destination, DockerfileSource, Output, SandboxChoice, Shape, Split,
+    BaseMount, BuildRequest, ContextSource, Destination, DockerfileSource, Laziness, Output,
+    SandboxChoice, Shape, Split,
 };
 pub use run::ssh::SshSource;
 pub use secret::{SECRET_BYTES_MAX, SecretSource};

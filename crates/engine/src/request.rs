@@ -54,8 +54,35 @@ pub struct BuildRequest {
     pub secrets: BTreeMap<String, SecretSource>,
     /// `--ssh`, by id: those of [`BuildRequest::graph`].
     pub ssh: BTreeMap<String, SshSource>,
+    /// Whether bases are read as they are needed.
+    pub laziness: Laziness,
+    /// The most bytes of disk that bases may take in this build.
+    pub disk_budget_bytes: Option<u64>,
+    /// Images whose files are in directories already.
+    pub base_mounts: Vec<BaseMount>,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
+}
+
+/// Whether the base of a RUN is unpacked, or read as it is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Laziness {
+    /// What is likely to be faster.
+    #[default]
+    Auto,
+    /// Read as it is needed wherever that can be done.
+    Always,
+    /// Unpacked.
+    Never,
+}
+
+/// A base image that is mounted on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseMount {
+    /// As FROM names it, or with the digest of its manifest.
+    pub image: Reference,
+    /// Where its files are: a directory.
+    pub directory: PathBuf,
 }
 
 /// What a build comes to.

@@ -30,6 +30,7 @@ use store::scratch::Scratch;
 use self::mounts::Mounts;
 pub(crate) use self::redact::Redactor;
 use crate::event::{Event, Reporter, StepNumber};
+use crate::footing::{Footing, Ground, GroundError, GroundMount};
 use crate::users::{Identity, UserDatabase, UserError};
 
 /// The name that every RUN sees, so that no build leaks the node's (spec row
@@ -78,6 +79,11 @@ pub(crate) enum RunError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// Whatever the command made of it.
+    #[error("{source}")]
+    Ground { source: GroundError, tail: Vec<u8> },
+    #[error("could not mount the base image")]
+    View(#[from] ::view::ViewError),
     #[error("could not capture what the command changed")]
     Capture(#[from] store::layer::CaptureError),
     #[error("could not write the layer of what the command changed")]
@@ -94,8 +100,11 @@ impl RunError {
     /// The end of what the command printed.
     pub(crate) fn tail(&self) -> &[u8] {
         match self {
-            Self::Exit { tail, .. } | Self::Sandbox { tail, .. } => tail,
+            Self::Exit { tail, .. } | Self::Sandbox { tail, .. } | Self::Ground { tail, .. } => {
+                tail
+            }
             Self::User(_)
+            | Self::View(_)
             | Self::Prepare { .. }
             | Self::Capture(_)
             | Self::Layer(_)
@@ -124,25 +133,26 @@ fn describe(ending: Ending, memory_exhausted: bool) -> String {
 }
 
 impl Cage {
-    /// Runs one step on the unpacked layers of its parent, bottom first. Gives
-    /// the layer, and the upper directory that it was captured from.
+    /// Runs one step on what its parent left. Gives the layer, and the upper
+    /// directory that it was captured from.
     pub(crate) fn run(
         &self,
         number: StepNumber,
         step: &RunStep,
         tree: &Tree,
-        lowers: Vec<PathBuf>,
+        footing: &Footing,
         prepared: &Mounts,
     ) -> Result<(Layer, PathBuf), RunError> {
         let identity = UserDatabase::of(tree).identity(&step.user)?;
         let place = self.scratch.directory()?;
         let upper = create(&place, "upper")?;
         let work = create(&place, "work")?;
-        let lowers = if lowers.is_empty() {
-            vec![create(&place, "empty")?]
-        } else {
-            lowers
-        };
+        let ground = footing.ground.as_deref();
+        let base = ground.map(Ground::mount).transpose()?;
+        let mut lowers = footing.lowers.clone();
+        if lowers.is_empty() && base.is_none() {
+            lowers.push(create(&place, "empty")?);
+        }
         self.make_working_directory(&upper, tree, &step.cwd, &identity)?;
         let mut mounts = inline_files(&place, &step.files)?;
         mounts.extend(prepared.mounts.iter().cloned());
@@ -157,7 +167,7 @@ impl Cage {
                 groups: identity.all_groups(),
             },
             root: Root {
-                base: None,
+                base: base.as_ref().map(GroundMount::path),
                 lowers,
                 upper: upper.clone(),
                 work,
@@ -178,7 +188,19 @@ impl Cage {
             ids: self.rung.ids(),
             emulator: self.emulator.clone(),
         };
-        self.execute(number, &process)?;
+        let executed = self.execute(number, &process);
+        drop(base);
+        match (executed, ground.and_then(Ground::failure)) {
+            (Err(RunError::Cancelled), _) => return Err(RunError::Cancelled),
+            // What was made by a command that could not read its files is worth nothing, even if
+            // the command did not mind.
+            (executed, Some(source)) => {
+                let tail = executed.err().map(|error| error.tail().to_vec());
+                let tail = tail.unwrap_or_default();
+                return Err(RunError::Ground { source, tail });
+            }
+            (executed, None) => executed?,
+        }
         let writer = LayerWriter::create(&self.store, self.layer)?;
         let directory = Dir::open(&upper).map_err(|source| RunError::Prepare {
             path: upper.clone(),

@@ -126,8 +126,11 @@ impl Workshop {
             Way::Native | Way::Registered { .. } => None,
             Way::Given(emulator) => Some(emulator),
         };
-        let lowers = self.layers.unpacked(&parent.stack).await?;
-        let tree = self.layers.tree(&parent.stack, true).await?;
+        let footing = self
+            .layers
+            .footing(&parent.stack, rung.ids(), &step)
+            .await?;
+        let tree = self.layers.outline(&parent.stack, true).await?;
         let steps = self.mounted_steps(&step, &outputs).await?;
         let workshop = Arc::clone(&self);
         let ran = tokio::task::spawn_blocking(move || {
@@ -144,7 +147,8 @@ impl Workshop {
                 redactor: Arc::clone(&workshop.redactor),
             };
             let mounts = workshop.prepare(&step, &steps, rung.ids())?;
-            let ran = cage.run(StepNumber(id.0), &step, &tree, lowers, &mounts)?;
+            let ran = cage.run(StepNumber(id.0), &step, &tree, &footing, &mounts)?;
+            footing.remember(&workshop.store);
             drop(mounts);
             workshop.compare_mounted(id, &step)?;
             Ok::<_, StepError>(ran)

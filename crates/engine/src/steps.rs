@@ -298,7 +298,7 @@ impl Workshop {
         outputs: HashMap<StepId, StepOutput>,
         soon: bool,
     ) -> Result<StepOutput, StepError> {
-        let lower = self.layers.tree(&parent.stack, soon).await?;
+        let lower = self.layers.outline(&parent.stack, soon).await?;
         let selections = self
             .selections
             .lock()
@@ -547,7 +547,7 @@ impl Workshop {
         parent: StepOutput,
         soon: bool,
     ) -> Result<StepOutput, StepError> {
-        let lower = self.layers.tree(&parent.stack, soon).await?;
+        let lower = self.layers.outline(&parent.stack, soon).await?;
         let owner = UserDatabase::of(&lower).maker(&step.user)?;
         let mut placer = Placer::new(&lower, Some(owner), None, self.epoch);
         let destination = placer.destination(&step.path, true)?;

@@ -98,6 +98,9 @@ impl Bench {
             emulator_directory: None,
             secrets: Default::default(),
             ssh: Default::default(),
+            laziness: engine::Laziness::Auto,
+            disk_budget_bytes: None,
+            base_mounts: Vec::new(),
             threads: 2,
         }
     }

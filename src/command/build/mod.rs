@@ -1,6 +1,7 @@
 //! `kiln build`: a Dockerfile and a context become an image.
 
 mod annotation;
+mod base;
 mod cache;
 mod call;
 mod named_contexts;
@@ -22,6 +23,7 @@ use clap::{Args, ValueEnum};
 use engine::{BuildRequest, Output, SandboxChoice};
 use oci::{Compression, Platform};
 
+use self::base::BaseFlags;
 use self::cache::CacheFlags;
 use self::call::Call;
 use self::named_contexts::NamedContexts;
@@ -188,6 +190,9 @@ pub(crate) struct BuildArguments {
           default_value = "false", hide_default_value = true, hide_possible_values = true,
           value_name = "BOOL", action = clap::ArgAction::Set)]
     explain: bool,
+
+    #[command(flatten)]
+    base: BaseFlags,
 
     #[command(flatten)]
     run: RunFlags,
@@ -377,10 +382,14 @@ impl BuildArguments {
                 SandboxKind::Userns => SandboxChoice::UserNamespace,
             },
             emulator_directory: self.emulator_directory()?,
+            laziness: Default::default(),
+            disk_budget_bytes: None,
+            base_mounts: Vec::new(),
             secrets: Default::default(),
             ssh: Default::default(),
             threads: self.threads(settings)?,
         };
+        self.base.apply(&mut request)?;
         self.run.apply(&mut request, settings)?;
         Ok((request, outputs))
     }

@@ -72,6 +72,14 @@ pub(crate) struct Lazy {
     believed: Mutex<HashMap<Digest, Arc<SeekTable>>>,
     /// Registries and shelves that were asked for a byte, and whether they gave it.
     places: tokio::sync::Mutex<HashMap<String, bool>>,
+    /// Nobody is to wait any more.
+    stopped: tokio::sync::watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lazy").finish_non_exhaustive()
+    }
 }
 
 /// Why a part of a layer cannot be had.
@@ -94,6 +102,8 @@ pub(crate) enum LazyError {
     Damaged { digest: Digest, source: SeekError },
     #[error("could not read layer {digest} in the store")]
     Read { digest: Digest, source: io::Error },
+    #[error("the build was stopped")]
+    Stopped,
 }
 
 impl LazyError {
@@ -101,7 +111,7 @@ impl LazyError {
     pub(crate) fn wants_whole(&self) -> bool {
         match self {
             Self::NoTable(_) | Self::Far(_) | Self::Damaged { .. } | Self::Read { .. } => true,
-            Self::Lost(_) => false,
+            Self::Lost(_) | Self::Stopped => false,
             Self::Registry { source, .. } => {
                 matches!(source.kind(), ErrorKind::Ranges | ErrorKind::Corrupted)
             }
@@ -129,7 +139,13 @@ impl Lazy {
             given_up: Mutex::default(),
             believed: Mutex::default(),
             places: tokio::sync::Mutex::default(),
+            stopped: tokio::sync::watch::Sender::new(false),
         }
+    }
+
+    /// Ends every [`Lazy::read`] that waits, and lets no other one wait.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(true);
     }
 
     /// How many bytes of parts the store keeps from now on.
@@ -289,9 +305,14 @@ impl Lazy {
         for span in spans {
             let content = match self.at_hand(layer, &table, span) {
                 Some(content) => content,
-                None => self
-                    .runtime
-                    .block_on(self.fetched(layer, &table, span, file_end))?,
+                None => self.runtime.block_on(async {
+                    let mut stopped = self.stopped.subscribe();
+                    tokio::select! {
+                        biased;
+                        _ = stopped.wait_for(|stopped| *stopped) => Err(LazyError::Stopped),
+                        fetched = self.fetched(layer, &table, span, file_end) => fetched,
+                    }
+                })?,
             };
             let part = table.tar_range(span);
             let (from, to) = (range.start.max(part.start), range.end.min(part.end));

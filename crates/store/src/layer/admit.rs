@@ -143,6 +143,11 @@ impl Gate {
 
 const CAPABILITY: &[u8] = b"security.capability";
 
+/// Whether an extended attribute of a file is a part of the image that it is in.
+pub fn is_kept_attribute(name: &[u8]) -> bool {
+    name == CAPABILITY || belongs_to_the_image(name)
+}
+
 /// Attributes of the machine that packed the image are not of the image:
 /// labels of security modules, and overlayfs' own marks, which would take
 /// effect when the layer is mounted (`redirect`, `opaque`, `metacopy`).

@@ -82,6 +82,25 @@ impl LayerIndex {
         }
     }
 
+    /// Whether every content that is not empty can be read without unpacking the layer.
+    pub fn is_readable_in_parts(&self) -> bool {
+        self.entries
+            .iter()
+            .enumerate()
+            .all(|(number, entry)| match entry.kind {
+                EntryKind::File { size: 1.., .. } => self.extent(number).is_some(),
+                EntryKind::File { .. }
+                | EntryKind::Directory
+                | EntryKind::Symlink { .. }
+                | EntryKind::HardLink { .. }
+                | EntryKind::CharacterDevice { .. }
+                | EntryKind::BlockDevice { .. }
+                | EntryKind::Fifo
+                | EntryKind::Whiteout
+                | EntryKind::Opaque => true,
+            })
+    }
+
     /// Whether the contents lie inside of the tar, in order: an index that was made elsewhere may
     /// claim anything.
     pub fn extents_fit(&self) -> bool {

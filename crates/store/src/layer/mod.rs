@@ -14,6 +14,7 @@ mod gunzip;
 mod index;
 mod limits;
 mod merge;
+mod outline;
 mod pool;
 mod restart;
 mod scan;
@@ -31,7 +32,7 @@ mod unzstd;
 mod whiteout;
 mod writer;
 
-pub use admit::EntryError;
+pub use admit::{EntryError, is_kept_attribute};
 pub use archive::{Archive, ArchiveEntry, ArchiveError, ArchiveKind};
 pub use capture::{CaptureError, CaptureOptions, capture};
 pub use codec::{default_level, levels};
