@@ -8,6 +8,8 @@ import contexts
 from session import say
 
 TIMES = (1, 2, 4, 8)
+# A small one, so that what does not grow does not hide what does.
+BASE = "busybox:1"
 # A context that all builds of the last axis share.
 STEPS_OF_A_BUILD = contexts.ten_steps_of_many
 
@@ -46,18 +48,17 @@ def grow(session, builder, axis, repeat):
         if session.scale < 1:
             amount = max(times, int(amount * session.scale))
         if axis.layers:
-            bases.layered(session.registry.address, session.base, amount)
+            bases.layered(session.registry.address, BASE, amount)
             session.fixture = session.registry.snapshot()
         # The amount is in the context's name: it is made once for all runs.
-        scale, session.scale = session.scale, 1
-        directory = session.context(f"{axis.key.split('-')[0]}-{amount}", axis.prepare(amount), keep=True)
-        session.scale = scale
+        name = f"{axis.key.split('-')[0]}-{amount}"
+        directory = session.context(name, axis.prepare(amount), keep=True, scale=1)
         runs = []
         for _ in range(repeat):
             builder.fresh(session.proxy.address)
             repository = session.repository(builder)
             names = [f"{repository}-{at}" for at in range(amount)] if axis.together else [repository]
-            builds = [session.build(builder, directory, name, cached=axis.rebuild, number=at)
+            builds = [session.build(directory, name, BASE, cached=axis.rebuild, number=at)
                       for at, name in enumerate(names)]
             commands = [builder.command(build) for build in builds]
             if axis.rebuild:

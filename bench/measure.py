@@ -119,8 +119,9 @@ def measure(command, environment, store, proxy, log, group=None):
     if own:
         group.close()
     if told["code"] != 0:
-        tail = Path(log).read_text(errors="replace").splitlines()[-25:]
-        raise Failed("\n".join(tail) + f"\nexit code {told['code']}: see {log}")
+        # What it said, not what others said before it.
+        said = Path(log).read_text(errors="replace").rpartition("\n$ ")[2].splitlines()
+        raise Failed("\n".join(said[:1] + said[1:][-20:]) + f"\nexit code {told['code']}: see {log}")
     after = store.used()
     return {
         "cpu": told["cpu"] if end_cpu is None else end_cpu - begin_cpu,

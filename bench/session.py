@@ -1,14 +1,21 @@
 """One session of measuring: a registry, a proxy, builders, and what it takes to
 run a scenario with one of them."""
 
+import hashlib
 import os
 import shutil
 import sys
+from pathlib import Path
 
+import content
+import contexts
 from bases import BASES
 from builders import Build
 from measure import Failed, measure
 from proxy import CountingProxy
+
+MAKERS = hashlib.sha256(b"".join(
+    Path(module.__file__).read_bytes() for module in (contexts, content))).hexdigest()
 
 
 class Session:
@@ -28,18 +35,20 @@ class Session:
             BASES[base](self.registry.address, self.base, self.scale)
         self.fixture = self.registry.snapshot()
 
-    def context(self, name, prepare, keep=False):
+    def context(self, name, prepare, keep=False, scale=None):
         """The directory that `prepare` fills. One that nothing changes is made
-        once for all."""
+        once for all, as long as its maker does not change either."""
+        scale = self.scale if scale is None else scale
         directory = self.work / "contexts" / name
         marker = directory.with_suffix(".made")
-        if keep and marker.exists() and marker.read_text() == str(self.scale):
+        made = f"{scale} {MAKERS}"
+        if keep and marker.exists() and marker.read_text() == made:
             return directory
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        prepare(directory, self.scale)
+        prepare(directory, scale)
         if keep:
-            marker.write_text(str(self.scale))
+            marker.write_text(made)
         return directory
 
     def repository(self, builder):
@@ -47,9 +56,9 @@ class Session:
         self.numbers += 1
         return f"{builder.name}-{os.getpid()}-{self.numbers}"
 
-    def build(self, builder, directory, repository, **more):
+    def build(self, directory, repository, base=None, **more):
         return Build(directory, f"{self.proxy.address}/{repository}:1", self.proxy.address,
-                     self.base, **more)
+                     base or self.base, **more)
 
     def run(self, builder, commands):
         """What these commands cost, run at once."""
@@ -65,11 +74,11 @@ class Session:
         cache = f"{self.proxy.address}/{repository}-cache" if scenario.remote_cache else None
         kind = {"compression": scenario.compression, "cached": scenario.warm == "here"}
         if scenario.warm == "here":
-            before = self.build(builder, directory, repository, cache_to=cache, **kind)
+            before = self.build(directory, repository, cache_to=cache, **kind)
             self.run(builder, [builder.command(before)])
         elif scenario.warm:
             other = self.context(f"{scenario.key}-before", scenario.warm)
-            before = self.build(builder, other, f"{repository}-before", cache_to=cache, **kind)
+            before = self.build(other, f"{repository}-before", cache_to=cache, **kind)
             self.run(builder, [builder.command(before)])
         if scenario.change:
             scenario.change(directory)
@@ -78,7 +87,7 @@ class Session:
         # A trial at a small size is to be fast, and two at once show as much.
         count = scenario.together if self.scale >= 1 else min(scenario.together, 2)
         names = [repository] if count == 1 else [f"{repository}-{at}" for at in range(count)]
-        builds = [self.build(builder, directory, name, cache_from=cache, number=at, **kind)
+        builds = [self.build(directory, name, cache_from=cache, number=at, **kind)
                   for at, name in enumerate(names)]
         commands = [builder.command(build) for build in builds]
         os.sync()

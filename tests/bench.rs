@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::site::{Caller, Site};
 
 const SCALE: &str = "0.0005";
-const AXES: &[&str] = &["growth-files", "growth-files-known", "growth-layers"];
+const AXES: &[&str] = &["growth-files-known", "growth-layers"];
 
 /// Runs a program of `bench/`; what it printed.
 #[track_caller]
@@ -126,7 +126,7 @@ fn every_scenario_is_measured_and_shown() {
 fn keys() -> BTreeSet<String> {
     (run("run", &["--only", "list"]).lines())
         .filter_map(|line| line.split_whitespace().next())
-        // All axes are one mechanism: the first two, and the one with bases of its own, show it.
+        // All axes are one mechanism: one with rebuilds and one with bases of its own show it.
         .filter(|key| !key.starts_with("growth") || AXES.contains(key))
         // A remote cache comes with --cache-to.
         .filter(|key| !key.starts_with('i') && !key.ends_with("-shared"))
