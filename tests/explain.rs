@@ -1,4 +1,4 @@
-//! What `kiln explain` says: one file for each case, a list of things to do in order.
+//! What `kiln explain` and `kiln build --dry-run` say: one file for each case, a list of things to do in order.
 //!
 //! ```text
 //! a sentence about the case
@@ -16,12 +16,14 @@
 //! >> build [FLAGS]          must succeed
 //! >> fail [FLAGS]           must fail
 //! >> explain [FLAGS]        the lines below are what it says
+//! >> plan [FLAGS]           the lines below are what a dry run says
 //! ```
 //!
 //! REGISTRY and WEB stand for their addresses; ids, dates and times of what was said for
 //! themselves. `KILN_BLESS=1` writes down what is said; the diff is then read by a person.
 //! `KILN_CASE` chooses one case.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -116,6 +118,88 @@ fn programs_get_the_same_and_nobody_gets_secrets() {
         (&"****".into(), &"****".into())
     );
     assert_eq!(numbers["kiln.steps"][1]["cause"], 1);
+}
+
+/// Every file below a directory, with what is in it.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        // Whether a process is there, and what it does.
+        let is_passing = path.parent().is_some_and(|parent| parent.ends_with("tmp"));
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !is_passing {
+            found.insert(path.clone(), fs::read(&path).expect("a file"));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_asks_little() {
+    let Some(site) = Site::new(Caller::Ourselves) else {
+        return;
+    };
+    let context = site.context(
+        "app",
+        "FROM REGISTRY/base:1\nCOPY a /a\nADD REGISTRY_URL/no /no\nRUN false\nWORKDIR /x\n",
+    );
+    let dockerfile = context.join("Dockerfile");
+    let text = fs::read_to_string(&dockerfile).expect("it is there");
+    // Nothing listens there.
+    let text = text.replace("REGISTRY_URL", "http://127.0.0.1:1");
+    fs::write(&dockerfile, text).expect("our file");
+    fs::write(context.join("a"), "a").expect("a file");
+    let plan = |form: &str| {
+        let output = site.build("store", "app", &context, &[form]).output();
+        site.success(&output.expect("kiln starts"))
+    };
+    // What is known of the base and of the context's files may be kept.
+    plan("--dry-run");
+    let before = files(&site.path("home/store"));
+    site.registry.clear_log();
+    let said: serde_json::Value = serde_json::from_str(&plan("--dry-run=json")).expect("JSON");
+    assert_eq!(files(&site.path("home/store")), before);
+    assert!(
+        before
+            .keys()
+            .all(|path| !path.to_string_lossy().contains("/records/"))
+    );
+    assert_eq!(
+        site.registry.lines(),
+        [
+            "HEAD /v2/base/manifests/1".to_owned(),
+            format!("HEAD /v2/app/blobs/{}", blob(&site)),
+            "HEAD /v2/app/manifests/1".to_owned(),
+        ]
+    );
+    assert!(site.registry.tags("app").is_empty(), "it was pushed");
+    assert_eq!(said["schema"], 1);
+    let forecasts: Vec<&str> = said["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| step["forecast"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(forecasts, ["will_run", "may_run", "may_run", "may_run"]);
+    assert_eq!(said["steps"][1]["address_not_asked"], true);
+    assert_eq!(said["fetch"]["layers"], 1);
+    assert_eq!(said["fetch"]["bytes"], said["bases"][0]["bytes"]);
+    assert_eq!(said["push"][0]["mounted"], 1);
+    assert_eq!(said["push"][0]["unknown"], 4);
+    let tag = &said["tags"][0];
+    assert!(tag["old"].is_null() && tag["new"].is_null(), "{tag}");
+}
+
+/// The one layer of the base.
+fn blob(site: &Site) -> String {
+    let (_, _, manifest) = site.registry.manifest("base", "1").expect("a base");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    manifest["layers"][0]["digest"]
+        .as_str()
+        .expect("a digest")
+        .to_owned()
 }
 
 #[test]
@@ -244,6 +328,11 @@ impl<'s> Case<'s> {
             }
             ["explain", flags @ ..] => {
                 let output = self.kiln("explain", &[], flags);
+                assert!(output.stderr.is_empty(), "{}", self.site.describe(&output));
+                return Some(settled(&self.site.success(&output), &self.names()));
+            }
+            ["plan", flags @ ..] => {
+                let output = self.build(&[&["--dry-run"], flags].concat());
                 assert!(output.stderr.is_empty(), "{}", self.site.describe(&output));
                 return Some(settled(&self.site.success(&output), &self.names()));
             }

@@ -1,6 +1,7 @@
 //! Why steps ran, for people and for programs. Every sentence says what is another than before, so
 //! that it alone is enough to know what to do.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -294,24 +295,41 @@ fn setting(name: &str) -> &str {
     }
 }
 
-/// The parts of the salt: the format, the compression and the time.
+/// The words of the salt, each a name and a value.
 fn layers(change: &Change) -> Vec<String> {
-    let words = |value: &Option<String>| -> Vec<String> {
+    let words = |value: &Option<String>| -> BTreeMap<String, String> {
         let words = value.iter().flat_map(|text| text.split_whitespace());
-        words.map(str::to_lowercase).collect()
+        words
+            .filter_map(|word| word.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_lowercase()))
+            .collect()
     };
     let (old, new) = (words(&change.old), words(&change.new));
-    let ([a, _, _], [b, _, _]) = (old.as_slice(), new.as_slice()) else {
-        return vec![values("how layers are made", change)];
-    };
-    if a != b {
-        return vec!["this version of kiln makes layers in another way".to_owned()];
+    let differs: Vec<&str> = new
+        .iter()
+        .filter(|(name, value)| old.get(*name) != Some(value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    // A level of another kind of compression says nothing by itself.
+    let other_kind = differs.contains(&"compression");
+    let lines: Vec<String> = differs
+        .iter()
+        .filter(|name| **name != "level" || !other_kind)
+        .filter_map(|name| {
+            let (old, new) = (old.get(*name)?, new.get(*name)?);
+            Some(match *name {
+                "format" => "this version of kiln makes layers in another way".to_owned(),
+                "compression" => format!("--compression: {old} → {new}"),
+                "level" => format!("the level of compression: {old} → {new}"),
+                "epoch" => format!("SOURCE_DATE_EPOCH: {old} → {new}"),
+                other => format!("{other}: {old} → {new}"),
+            })
+        })
+        .collect();
+    match lines.is_empty() {
+        true => vec!["layers are made in another way than before".to_owned()],
+        false => lines,
     }
-    let names = ["", "--compression", "SOURCE_DATE_EPOCH"];
-    let differs = (0..names.len()).filter(|at| old[*at] != new[*at]);
-    differs
-        .map(|at| format!("{}: {} → {}", names[at], old[at], new[at]))
-        .collect()
 }
 
 fn base(old: &BaseFact, new: &BaseFact, same_layers: usize) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! full or gone never changes what a build does or how it ends.
 
 pub(crate) mod call;
+pub(crate) mod dry_run;
 pub(crate) mod excerpt;
 pub(crate) mod explain;
 pub(crate) mod json;

@@ -63,7 +63,10 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let main = open_context(&main, &text, &ports.store)?;
     contexts.extend(main.map(|context| (ContextName::Main, context)));
     contexts.extend(named_contexts(&graph, &places, request, ports).await?);
-    let mut build = Build::open(request, ports, graph, &places, contexts, secrets, &text)?;
+    let tracing = Tracing::Kept;
+    let mut build = Build::open(
+        request, ports, graph, &places, contexts, secrets, &text, tracing,
+    )?;
     build.review(&review);
     review.conclude(ports)?;
     ports.reporter.report(Event::Planned { steps });
@@ -91,17 +94,26 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     })
 }
 
+/// What becomes of what is noted of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracing {
+    /// It is kept for the next one.
+    Kept,
+    /// Nothing of it is written.
+    Dry,
+}
+
 /// A build with its graph known.
-struct Build {
-    graph: Arc<BuildGraph>,
-    workshop: Arc<Workshop>,
+pub(crate) struct Build {
+    pub graph: Arc<BuildGraph>,
+    pub workshop: Arc<Workshop>,
     origins: Origins,
     caches: Arc<Caches>,
     uploads: Option<Uploads>,
 }
 
 impl Build {
-    fn open(
+    pub(crate) fn open(
         request: &BuildRequest,
         ports: &Ports,
         graph: BuildGraph,
@@ -109,6 +121,7 @@ impl Build {
         contexts: BTreeMap<ContextName, Context>,
         secrets: Secrets,
         text: &Text,
+        tracing: Tracing,
     ) -> Result<Self, BuildError> {
         let graph = Arc::new(graph);
         let origins = origins(&graph);
@@ -137,7 +150,7 @@ impl Build {
         let uploads = uploads(request, ports, &origins);
         let caches = Caches::open(&request.cache, &destinations(request), &origins, ports);
         let redactor = Arc::new(Redactor::new(secrets.values()));
-        let tracer = tracer(request, ports, text, Arc::clone(&redactor));
+        let tracer = tracer(request, ports, text, Arc::clone(&redactor), tracing);
         let workshop = Arc::new(Workshop {
             store: ports.store.clone(),
             scratch,
@@ -201,7 +214,7 @@ impl Build {
     }
 
     /// What only the context shows.
-    fn review(&self, review: &Review<'_>) {
+    pub(crate) fn review(&self, review: &Review<'_>) {
         if let Some(context) = self.workshop.contexts.get(&ContextName::Main) {
             review.ignored(&self.graph, context.ignore());
         }
@@ -251,7 +264,7 @@ impl Build {
         }
     }
 
-    fn assemble(&self, request: &BuildRequest, outputs: Vec<StepOutput>) -> ImageSet {
+    pub(crate) fn assemble(&self, request: &BuildRequest, outputs: Vec<StepOutput>) -> ImageSet {
         let created = rfc3339(request.epoch_seconds);
         let mut images = self
             .graph
@@ -363,7 +376,7 @@ fn mounted_bases(graph: &BuildGraph, mounts: &[BaseMount]) -> Result<Vec<Mounted
 }
 
 /// Opens the named contexts that some step takes files from.
-async fn named_contexts(
+pub(crate) async fn named_contexts(
     graph: &BuildGraph,
     places: &Places,
     request: &BuildRequest,
@@ -393,7 +406,13 @@ async fn named_contexts(
 }
 
 /// What notes why things are done.
-fn tracer(request: &BuildRequest, ports: &Ports, text: &Text, redactor: Arc<Redactor>) -> Tracer {
+fn tracer(
+    request: &BuildRequest,
+    ports: &Ports,
+    text: &Text,
+    redactor: Arc<Redactor>,
+    tracing: Tracing,
+) -> Tracer {
     let platforms = match request.shape.platforms() {
         [] => std::slice::from_ref(&request.graph.platform),
         platforms => platforms,
@@ -409,16 +428,18 @@ fn tracer(request: &BuildRequest, ports: &Ports, text: &Text, redactor: Arc<Reda
         secrets: request.secrets.keys().cloned().collect(),
         redactor,
         no_cache: request.no_cache,
+        is_dry: tracing == Tracing::Dry,
     })
 }
 
-/// Everything outside a step that decides its layer's bytes.
-fn salt(request: &BuildRequest) -> String {
+/// Everything outside a step that decides its layer's bytes: names and values, so that a difference
+/// can be told.
+pub(crate) fn salt(request: &BuildRequest) -> String {
     let level = request
         .compression_level
         .unwrap_or_else(|| default_level(request.compression));
     format!(
-        "{CACHE_FORMAT} {:?} {level} {}",
+        "format={CACHE_FORMAT} compression={:?} level={level} epoch={}",
         request.compression, request.epoch_seconds
     )
 }

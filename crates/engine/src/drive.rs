@@ -516,18 +516,7 @@ impl Drive {
 
     /// The layers that a step's output begins with: those of its stage's base.
     fn base_of(&self, id: StepId) -> StepOutput {
-        let mut at = id;
-        while let Some(parent) = self.graph.step(at).parent {
-            at = parent;
-        }
-        match &self.graph.step(at).kind {
-            StepKind::Base(base) => StepOutput::of_base(base),
-            StepKind::Scratch
-            | StepKind::Run(_)
-            | StepKind::Copy(_)
-            | StepKind::Workdir(_)
-            | StepKind::Merge(_) => StepOutput::scratch(),
-        }
+        StepOutput::base_of(&self.graph, id)
     }
 
     /// Whether some RUN stands on a step's parent or on what follows: then its

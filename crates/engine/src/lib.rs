@@ -13,6 +13,7 @@ mod cache;
 mod check;
 mod copy;
 mod drive;
+mod dry_run;
 mod emulation;
 mod error;
 mod event;
@@ -54,6 +55,9 @@ pub use annotations::{Annotated, Annotations};
 pub use build::build;
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use check::{CheckReport, DockerfileText, check, read};
+pub use dry_run::{
+    DryRun, PlannedBase, PlannedFetch, PlannedPush, PlannedStep, PlannedTag, TagPlace, dry_run,
+};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;

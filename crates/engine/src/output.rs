@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use graph::{BaseImage, CacheKey};
+use graph::{BaseImage, BuildGraph, CacheKey, StepId, StepKind};
 use oci::{ChainId, Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 use store::Store;
@@ -65,6 +65,22 @@ impl StepOutput {
                     blob: layer.blob.clone(),
                 })
                 .collect(),
+        }
+    }
+
+    /// The layers that a step's output begins with: those of its stage's base.
+    pub(crate) fn base_of(graph: &BuildGraph, step: StepId) -> Self {
+        let mut at = step;
+        while let Some(parent) = graph.step(at).parent {
+            at = parent;
+        }
+        match &graph.step(at).kind {
+            StepKind::Base(base) => Self::of_base(base),
+            StepKind::Scratch
+            | StepKind::Run(_)
+            | StepKind::Copy(_)
+            | StepKind::Workdir(_)
+            | StepKind::Merge(_) => Self::scratch(),
         }
     }
 

@@ -10,6 +10,7 @@
 mod assumed_base;
 mod build_arguments;
 mod check;
+mod forecast;
 mod from_rules;
 mod ignored;
 mod image;
@@ -30,6 +31,7 @@ mod step;
 mod trigger;
 
 pub use check::{Checked, check};
+pub use forecast::{Forecast, forecast};
 pub use ignored::copies_of_ignored;
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use image_name::{ImageName, LayoutImage};

@@ -35,7 +35,7 @@ use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
 use crate::error::ProgramError;
 use crate::ports;
-use crate::render::Presentation;
+use crate::render::{Presentation, dry_run};
 use crate::settings::Settings;
 
 /// The most threads that can be asked for.
@@ -148,6 +148,12 @@ pub(crate) struct BuildArguments {
           value_name = "BOOL", action = clap::ArgAction::Set)]
     check: bool,
 
+    /// Say what the build would do, and do nothing: which steps are in the cache, what would be
+    /// fetched and sent, which names would move. The answer goes to stdout, as text or as JSON
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "text",
+          value_enum, value_name = "KIND")]
+    dry_run: Option<DryRunFormat>,
+
     /// File for digests and numbers, as JSON
     #[arg(long, value_name = "FILE")]
     metadata_file: Option<PathBuf>,
@@ -232,6 +238,15 @@ enum SandboxKind {
     Userns,
 }
 
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DryRunFormat {
+    /// For people
+    Text,
+    /// For programs, see docs/explain.md
+    Json,
+}
+
 /// How layers are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum CompressionKind {
@@ -254,6 +269,17 @@ pub(super) fn run(
     if let Some(call) = call {
         request.graph.runs = false;
         return call::run(call, source::read_stdin(request)?, settings, presentation);
+    }
+    if let Some(format) = arguments.dry_run {
+        let request = source::read_stdin(request)?;
+        let plan = ports::serve(settings, presentation, request.threads, async |ports| {
+            engine::dry_run(&request, ports).await
+        })?;
+        super::print_product(&match format {
+            DryRunFormat::Text => dry_run::text(&plan),
+            DryRunFormat::Json => dry_run::json(&plan),
+        })?;
+        return Ok(ExitCode::SUCCESS);
     }
     if request.sandbox != SandboxChoice::Root {
         match super::enter_user_namespace(&settings.invocation) {

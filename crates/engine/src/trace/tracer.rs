@@ -47,6 +47,8 @@ pub(crate) struct TracerOptions {
     pub secrets: Vec<String>,
     pub redactor: Arc<Redactor>,
     pub no_cache: bool,
+    /// Nothing is to be written: what is noted is forgotten with the build.
+    pub is_dry: bool,
 }
 
 /// Follows a build.
@@ -61,6 +63,8 @@ pub(crate) struct Tracer {
 struct Noted {
     /// Names of lists of files, by step.
     lists: HashMap<StepId, String>,
+    /// Lists of a build that writes nothing.
+    dry_lists: HashMap<String, FileList>,
     /// What was found of steps whose keys missed.
     misses: HashMap<StepId, Miss>,
     /// Traces that came from a cache.
@@ -140,8 +144,12 @@ impl Tracer {
             if fill(&mut list).is_none() {
                 return;
             }
-            self.identity
-                .remember_list(&self.options.store, &name, &list);
+            match self.options.is_dry {
+                true => drop(self.noted().dry_lists.insert(name.clone(), list)),
+                false => self
+                    .identity
+                    .remember_list(&self.options.store, &name, &list),
+            }
         }
         self.noted().lists.insert(step, name);
     }
@@ -218,7 +226,7 @@ impl Tracer {
         if let Some(trace) = &trace
             && concluded.ran > 0
         {
-            concluded.explanation = self.explain(trace, &noted.learned);
+            concluded.explanation = self.explain(trace, &noted);
         }
         noted.drawn = trace;
         // Where keys were never known there was no build to speak of.
@@ -268,16 +276,59 @@ impl Tracer {
         Some(id)
     }
 
-    fn explain(&self, trace: &Trace, learned: &[Vec<u8>]) -> Explanation {
+    /// What an explanation would be if every step were carried out that was not found, and how long
+    /// each took when it was last carried out, by its place in the graph.
+    pub(crate) fn predict(
+        &self,
+        graph: &BuildGraph,
+        solver: &Solver<StepOutput>,
+    ) -> (Explanation, HashMap<u32, f64>) {
+        let Some(mut trace) = self.trace(graph, solver, &HashMap::new()) else {
+            return Default::default();
+        };
+        let noted = self.noted();
+        let before = self.before(&trace, &noted);
+        let alignment = before
+            .as_ref()
+            .map(|(carried, _)| super::align::Alignment::of(&carried.trace, &trace));
+        let mut times = HashMap::new();
+        for (place, step) in trace.steps.iter_mut().enumerate() {
+            if step.outcome == TracedOutcome::Unfinished {
+                step.outcome = TracedOutcome::Ran;
+            }
+            let was = alignment
+                .as_ref()
+                .and_then(|alignment| alignment.old_of[place]);
+            if let (Some(was), Some((carried, _))) = (was, &before) {
+                let old = &carried.trace.steps[was];
+                if old.seconds > 0.0 {
+                    step.seconds = old.seconds;
+                    times.insert(step.number, old.seconds);
+                }
+            }
+        }
+        (self.explain(&trace, &noted), times)
+    }
+
+    /// The earlier build to compare with, and whether it was made elsewhere.
+    fn before(&self, trace: &Trace, noted: &Noted) -> Option<(Carried, bool)> {
         let store = &self.options.store;
         let here = self.identity.trace(store).map(|carried| (carried, false));
-        let before = here.or_else(|| {
+        here.or_else(|| {
             let elsewhere = self.identity.traces_elsewhere(store).into_iter();
-            let learned = learned.iter().rev();
+            let learned = noted.learned.iter().rev();
             let learned = learned.filter_map(|bytes| Carried::from_bytes(bytes));
             closest(elsewhere.chain(learned), trace).map(|carried| (carried, true))
-        });
-        let list = |name: &str| FileList::from_bytes(&self.identity.list(store, name)?);
+        })
+    }
+
+    fn explain(&self, trace: &Trace, noted: &Noted) -> Explanation {
+        let store = &self.options.store;
+        let before = self.before(trace, noted);
+        let list = |name: &str| {
+            let dry = noted.dry_lists.get(name).cloned();
+            dry.or_else(|| FileList::from_bytes(&self.identity.list(store, name)?))
+        };
         let old_files = |step: &TracedStep| {
             let name = step.files.as_deref()?;
             let carried = before.as_ref().and_then(|(carried, _)| carried.list(name));
