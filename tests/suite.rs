@@ -17,6 +17,7 @@ mod errors;
 mod explain;
 mod faults;
 mod hostile;
+mod kept_mounts;
 mod layering;
 mod mounted;
 mod mounts;

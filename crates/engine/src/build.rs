@@ -8,9 +8,11 @@ use std::time::Instant;
 use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
 use oci::Repository;
 use store::layer::{LayerOptions, default_level};
+use tokio::task::JoinHandle;
 
 use crate::assemble::{assemble, rfc3339};
 use crate::cache::{Caches, Ending};
+use crate::cache_mounts::KeptMounts;
 use crate::copy::context::Context;
 use crate::drive::{Drive, DriveError};
 use crate::emulation::Emulation;
@@ -110,6 +112,8 @@ pub(crate) struct Build {
     origins: Origins,
     caches: Arc<Caches>,
     uploads: Option<Uploads>,
+    /// Cache mounts on their way back.
+    keeping: Option<JoinHandle<()>>,
 }
 
 impl Build {
@@ -151,7 +155,15 @@ impl Build {
         let caches = Caches::open(&request.cache, &destinations(request), &origins, ports);
         let redactor = Arc::new(Redactor::new(secrets.values()));
         let tracer = tracer(request, ports, text, Arc::clone(&redactor), tracing);
+        let kept = KeptMounts::open(
+            &request.cache_mounts,
+            ports.store.clone(),
+            Arc::clone(&ports.reporter),
+            cancel.clone(),
+            &ports.network,
+        );
         let workshop = Arc::new(Workshop {
+            kept: Arc::new(kept),
             store: ports.store.clone(),
             scratch,
             layers,
@@ -189,6 +201,7 @@ impl Build {
             origins,
             caches: Arc::new(caches),
             uploads,
+            keeping: None,
         })
     }
 
@@ -247,6 +260,14 @@ impl Build {
         if driven.is_err() {
             self.workshop.tracer.keep(None);
         }
+        match &driven {
+            Ok(_) => self.keep_cache_mounts(ports).await,
+            Err(DriveError::Step(..)) if request.cache_mounts.after_failure => {
+                self.keep_cache_mounts(ports).await;
+                self.cache_mounts_are_kept(ports).await;
+            }
+            Err(DriveError::Step(..) | DriveError::Interrupted) => {}
+        }
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {
@@ -296,10 +317,35 @@ impl Build {
             &self.workshop.layers,
             self.uploads.take(),
         );
-        tokio::select! {
+        let exported = tokio::select! {
             exported = exporting => exported,
             () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
-        }
+        };
+        self.cache_mounts_are_kept(ports).await;
+        exported
+    }
+
+    /// Begins to take back what commands left in cache mounts.
+    async fn keep_cache_mounts(&mut self, ports: &Ports) {
+        self.cache_mounts_are_kept(ports).await;
+        let kept = Arc::clone(&self.workshop.kept);
+        self.keeping = Some(tokio::spawn(kept.take_back()));
+    }
+
+    /// Waits until they are, or the user has had enough.
+    async fn cache_mounts_are_kept(&mut self, ports: &Ports) {
+        let Some(mut keeping) = self.keeping.take() else {
+            return;
+        };
+        let done = tokio::select! {
+            done = &mut keeping => done,
+            () = ports.interrupt.triggered() => {
+                self.workshop.kept.stop();
+                keeping.await
+            }
+        };
+        // A panic there is a bug, and none of the image's business.
+        drop(done);
     }
 
     /// What was learnt is durable when this returns.

@@ -10,6 +10,7 @@ mod assemble;
 mod blob_source;
 mod build;
 mod cache;
+mod cache_mounts;
 mod check;
 mod copy;
 mod drive;
@@ -54,6 +55,7 @@ mod users;
 pub use annotations::{Annotated, Annotations};
 pub use build::build;
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
+pub use cache_mounts::{CacheMountsRequest, MountShelf, SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use check::{CheckReport, DockerfileText, check, read};
 pub use dry_run::{
     DryRun, PlannedBase, PlannedFetch, PlannedPush, PlannedStep, PlannedTag, TagPlace, dry_run,

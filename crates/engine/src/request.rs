@@ -8,6 +8,7 @@ use oci::{Compression, Platform, Reference};
 
 use crate::annotations::Annotations;
 use crate::cache::CacheRequest;
+use crate::cache_mounts::CacheMountsRequest;
 use crate::run::ssh::SshSource;
 use crate::secret::SecretSource;
 
@@ -60,6 +61,8 @@ pub struct BuildRequest {
     pub disk_budget_bytes: Option<u64>,
     /// Images whose files are in directories already.
     pub base_mounts: Vec<BaseMount>,
+    /// What `RUN --mount=type=cache` finds, and where it is kept.
+    pub cache_mounts: CacheMountsRequest,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
 }

@@ -199,6 +199,7 @@ impl Workshop {
             steps,
             secrets: &self.secrets,
             agents: &self.agents,
+            kept: &self.kept,
             cancel: &self.cancel,
             reporter: &*self.reporter,
             ids,

@@ -15,6 +15,7 @@ use store::layer::{Layer, LayerOptions, Tree};
 use store::scratch::Scratch;
 use tokio::sync::OnceCell;
 
+use crate::cache_mounts::KeptMounts;
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
@@ -68,6 +69,8 @@ pub(crate) struct Workshop {
     pub secrets: Secrets,
     /// `--ssh`.
     pub agents: Agents,
+    /// What cache mounts are brought from and taken back to.
+    pub kept: Arc<KeptMounts>,
     /// Hides the secrets in what commands print.
     pub redactor: Arc<Redactor>,
     /// Notes what explains the build.

@@ -101,6 +101,7 @@ impl Bench {
             laziness: engine::Laziness::Auto,
             disk_budget_bytes: None,
             base_mounts: Vec::new(),
+            cache_mounts: Default::default(),
             threads: 2,
         }
     }

@@ -3,6 +3,7 @@
 mod annotation;
 mod base;
 mod cache;
+mod cache_mounts;
 mod call;
 mod named_contexts;
 pub(crate) mod output;
@@ -25,6 +26,7 @@ use oci::{Compression, Platform};
 
 use self::base::BaseFlags;
 use self::cache::CacheFlags;
+use self::cache_mounts::CacheMountFlags;
 use self::call::Call;
 use self::named_contexts::NamedContexts;
 use self::output::{OutputFlags, Outputs};
@@ -199,6 +201,9 @@ pub(crate) struct BuildArguments {
 
     #[command(flatten)]
     base: BaseFlags,
+
+    #[command(flatten)]
+    cache_mounts: CacheMountFlags,
 
     #[command(flatten)]
     run: RunFlags,
@@ -413,6 +418,7 @@ impl BuildArguments {
             base_mounts: Vec::new(),
             secrets: Default::default(),
             ssh: Default::default(),
+            cache_mounts: self.cache_mounts.read(&|name| settings.variable(name))?,
             threads: self.threads(settings)?,
         };
         self.base.apply(&mut request)?;

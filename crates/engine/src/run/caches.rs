@@ -8,10 +8,11 @@ use std::sync::Arc;
 use graph::{MountOwner, Sharing};
 use sandbox::CancelToken;
 use store::Store;
-use store::cache_mounts::{CacheMaker, CacheMount, CacheMountError, CacheSharing};
+use store::cache_mounts::{CacheMaker, CacheMount, CacheMountError, CacheSharing, Refill};
 use store::dir::Dir;
 
 use super::tree::{self, TreeError};
+use crate::cache_mounts::KeptMounts;
 use crate::copy::context::Context;
 use crate::copy::files::{Files, NodeKind};
 use crate::copy::select::{SelectError, select_path};
@@ -43,6 +44,8 @@ pub(crate) struct Wanted<'s> {
     pub sharing: Sharing,
     pub seed: Option<(Seed<'s>, String)>,
     pub owner: MountOwner,
+    /// The command cannot write to it.
+    pub read_only: bool,
 }
 
 /// The caches of a RUN, by id.
@@ -52,6 +55,7 @@ pub(crate) type Taken = BTreeMap<String, Arc<CacheMount>>;
 pub(crate) fn take(
     wanted: BTreeMap<String, Wanted<'_>>,
     store: &Store,
+    kept: &KeptMounts,
     cancel: &CancelToken,
     reporter: &dyn Reporter,
 ) -> Result<Taken, (String, CacheMountError<SeedError>)> {
@@ -65,12 +69,16 @@ pub(crate) fn take(
         let mut maker = Maker {
             wanted: &wanted,
             id: &id,
+            kept,
             cancel,
             reporter,
             told: false,
         };
         match store.cache_mounts().take(&id, sharing, &mut maker) {
             Ok(cache) => {
+                if !wanted.read_only {
+                    kept.is_used(&id, &cache);
+                }
                 taken.insert(id, Arc::new(cache));
             }
             Err(error) => return Err((id, error)),
@@ -82,6 +90,7 @@ pub(crate) fn take(
 struct Maker<'m> {
     wanted: &'m Wanted<'m>,
     id: &'m str,
+    kept: &'m KeptMounts,
     cancel: &'m CancelToken,
     reporter: &'m dyn Reporter,
     told: bool,
@@ -123,5 +132,13 @@ impl CacheMaker for Maker<'_> {
             });
         }
         !self.cancel.is_cancelled()
+    }
+
+    fn wants_refill(&mut self) -> bool {
+        self.kept.wants(self.id)
+    }
+
+    fn refill(&mut self, cache: &Refill<'_>) -> bool {
+        self.kept.bring(self.id, cache)
     }
 }

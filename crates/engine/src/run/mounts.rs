@@ -23,6 +23,7 @@ use store::scratch::Scratch;
 use super::caches::{self, Seed, SeedError, Wanted};
 use super::ssh::{Agents, Forward, SshError};
 use super::view::{self, View, ViewError};
+use crate::cache_mounts::KeptMounts;
 use crate::copy::context::Context;
 use crate::copy::files::{FilesError, follow};
 use crate::copy::select::SelectError;
@@ -80,6 +81,7 @@ pub(crate) struct Supplies<'s> {
     pub steps: &'s HashMap<StepId, StepFiles>,
     pub secrets: &'s Secrets,
     pub agents: &'s Agents,
+    pub kept: &'s KeptMounts,
     pub cancel: &'s CancelToken,
     pub reporter: &'s dyn Reporter,
     pub ids: IdMapping,
@@ -337,6 +339,7 @@ fn take_caches(
             sharing,
             seed,
             owner,
+            read_only,
             ..
         } = kind
         else {
@@ -345,6 +348,7 @@ fn take_caches(
         spans.entry(id).or_insert(*span);
         if let Some(known) = wanted.get_mut(id) {
             known.sharing = stricter(known.sharing, *sharing);
+            known.read_only &= *read_only;
             continue;
         }
         let seed = match seed {
@@ -363,19 +367,25 @@ fn take_caches(
             sharing: *sharing,
             seed,
             owner: *owner,
+            read_only: *read_only,
         };
         wanted.insert(id.clone(), cache);
     }
-    caches::take(wanted, supplies.store, supplies.cancel, supplies.reporter).map_err(
-        |(id, error)| {
-            let span = spans.get(id.as_str()).copied().unwrap_or_default();
-            let error = match error {
-                CacheMountError::Make(SeedError::Select(error)) => MountError::Select(error),
-                other => MountError::Cache(other),
-            };
-            (span, error)
-        },
+    caches::take(
+        wanted,
+        supplies.store,
+        supplies.kept,
+        supplies.cancel,
+        supplies.reporter,
     )
+    .map_err(|(id, error)| {
+        let span = spans.get(id.as_str()).copied().unwrap_or_default();
+        let error = match error {
+            CacheMountError::Make(SeedError::Select(error)) => MountError::Select(error),
+            other => MountError::Cache(other),
+        };
+        (span, error)
+    })
 }
 
 /// Root could make a file of its own anybody's, and the command would see that of nobody. Where ids

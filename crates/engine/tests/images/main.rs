@@ -129,6 +129,7 @@ impl Bench {
             laziness: engine::Laziness::Auto,
             disk_budget_bytes: None,
             base_mounts: Vec::new(),
+            cache_mounts: Default::default(),
             threads: self.threads,
         }
     }
