@@ -10,6 +10,7 @@
 //! >> base CONTENT           REGISTRY/moving:1 is an image with a file that says CONTENT
 //! >> serve CONTENT          what is at WEB/file from now on
 //! >> elsewhere              the context is another directory with the same files from now on
+//! >> store NAME             another store, as on another machine
 //! >> prune                  everything that can go from the store goes
 //! >> lose                   the blobs of the store are gone
 //! >> damage                 what the store knows of builds is damaged
@@ -233,6 +234,7 @@ struct Case<'s> {
     site: &'s Site,
     web: &'s Web,
     name: &'s str,
+    store: String,
     context: PathBuf,
 }
 
@@ -244,6 +246,7 @@ impl<'s> Case<'s> {
             site,
             web,
             name,
+            store: name.to_owned(),
             context,
         }
     }
@@ -308,16 +311,17 @@ impl<'s> Case<'s> {
                 copy(&self.context, &other);
                 self.context = other;
             }
+            ["store", name] => self.store = format!("{}-{name}", self.name),
             ["prune"] => {
                 let output = self.kiln("store", &["prune", "--all"], &[]);
                 self.site.success(&output);
             }
             ["lose"] => {
-                let blobs = self.site.path("home").join(self.name).join("blobs");
+                let blobs = self.site.path("home").join(&self.store).join("blobs");
                 fs::remove_dir_all(&blobs).expect("blobs");
                 fs::create_dir(&blobs).expect("a directory");
             }
-            ["damage"] => damage(&self.site.path("home").join(self.name).join("records")),
+            ["damage"] => damage(&self.site.path("home").join(&self.store).join("records")),
             ["build", flags @ ..] => {
                 let output = self.build(flags);
                 self.site.success(&output);
@@ -362,7 +366,7 @@ impl<'s> Case<'s> {
 
     fn kiln(&self, verb: &str, first: &[&str], more: &[&str]) -> std::process::Output {
         let words = [first, more].concat();
-        let command = self.site.kiln(verb, self.name, &words).output();
+        let command = self.site.kiln(verb, &self.store, &words).output();
         command.expect("kiln starts")
     }
 

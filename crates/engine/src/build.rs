@@ -78,16 +78,13 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
         Err(BuildError::Interrupted) => Ending::Interrupted,
         Err(_) => Ending::Failed,
     };
+    let explanation = build.workshop.tracer.explanation();
+    let id = build.keep_trace(made.as_ref().ok().map(|(images, ..)| images));
     build.caches.finish(ending, &ports.interrupt).await;
     let (images, mut steps, exported) = made?;
-    let explanation = build.workshop.tracer.explanation();
     for step in &mut steps {
         step.cause = explanation.cause_of(step.step.0);
     }
-    let id = build
-        .workshop
-        .tracer
-        .keep(Some(&images.descriptor().digest));
     build.close(ports)?;
     Ok(BuildReport {
         id,
@@ -257,9 +254,6 @@ impl Build {
         let driven = drive.reach_targets(&mut self.uploads).await;
         // They may be why a RUN failed.
         self.warn_of_foreign_programs(text, ports);
-        if driven.is_err() {
-            self.workshop.tracer.keep(None);
-        }
         match &driven {
             Ok(_) => self.keep_cache_mounts(ports).await,
             Err(DriveError::Step(..)) if request.cache_mounts.after_failure => {
@@ -274,6 +268,20 @@ impl Build {
                 BuildError::Step(Box::new(failed_step(error, step, &self.graph, text)))
             }
         })
+    }
+
+    /// Keeps what the next build is compared with, here and in shared caches. Gives the id of this
+    /// one.
+    fn keep_trace(&self, images: Option<&ImageSet>) -> Option<String> {
+        let tracer = &self.workshop.tracer;
+        let image = images.map(|images| images.descriptor().digest);
+        let id = tracer.keep(image.as_ref());
+        if self.caches.are_filled()
+            && let Some(trace) = tracer.carried()
+        {
+            self.caches.keep_trace(tracer.carried_name(), &trace);
+        }
+        id
     }
 
     /// Names what was copied into an image and cannot run in it.

@@ -73,6 +73,9 @@ impl Drive {
         let mut times: HashMap<StepId, Duration> = HashMap::new();
         let reached = self.reach(uploads, &mut times).await;
         let tracer = &self.workshop.tracer;
+        for trace in self.caches.traces(tracer.carried_name()) {
+            tracer.learn(trace);
+        }
         tracer.draw(&self.graph, &self.solver, &times);
         Ok((reached?, self.report(&times)))
     }

@@ -122,6 +122,20 @@ impl Kept {
         }
     }
 
+    /// Something that stands for no layers.
+    pub(crate) fn of_something_else(more: Map<String, Value>, now: u64) -> Self {
+        Self {
+            layers: Vec::new(),
+            used: now,
+            more,
+        }
+    }
+
+    /// What the record says beside its layers.
+    pub(crate) fn more(&self) -> &Map<String, Value> {
+        &self.more
+    }
+
     /// What the store is to have under the key.
     pub(crate) fn to_record(&self) -> Vec<u8> {
         let layers: Vec<&LayerRef> = self.layers.iter().map(|layer| &**layer).collect();
@@ -153,7 +167,11 @@ impl Catalogue {
         let Some(known) = self.records.get(key) else {
             return true;
         };
-        known.layers != kept.layers || kept.used.saturating_sub(known.used) > USED_NOTED_AFTER
+        // What stands for no layers says all that it has to say beside them.
+        let says_more = kept.layers.is_empty() && known.more != kept.more;
+        known.layers != kept.layers
+            || says_more
+            || kept.used.saturating_sub(known.used) > USED_NOTED_AFTER
     }
 
     /// Adds a record. Says whether that changed something.

@@ -10,6 +10,7 @@ pub(crate) mod inline;
 mod load;
 mod request;
 mod source;
+mod traces;
 mod writer;
 
 use std::collections::HashSet;
