@@ -249,6 +249,7 @@ impl Build {
             hits: HashMap::new(),
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
+            running: 0,
             ready: Vec::new(),
         };
         let driven = drive.reach_targets(&mut self.uploads).await;

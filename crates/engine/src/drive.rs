@@ -9,7 +9,6 @@ use graph::{
     Action, BuildGraph, CacheKey, KeyKind, Solver, SolverOptions, StepId, StepKind, StepState,
 };
 use oci::Digest;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cache::Caches;
@@ -19,6 +18,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Found, StepOutput};
 use crate::report::StepReport;
 use crate::run::RunError;
+use crate::schedule::{distances, last_time, remember_time};
 use crate::steps::{StepError, Workshop};
 use crate::trace::Made;
 
@@ -36,6 +36,8 @@ pub(crate) struct Drive {
     pub interrupt: Interrupt,
     /// Steps that run at once.
     pub parallel: usize,
+    /// Those that run now.
+    pub running: usize,
     /// What is to be carried out, and has not been started.
     pub ready: Vec<(StepId, Vec<CacheKey>)>,
 }
@@ -86,17 +88,20 @@ impl Drive {
         times: &mut HashMap<StepId, Duration>,
     ) -> Result<Vec<StepOutput>, DriveError> {
         let mut tasks: JoinSet<Done> = JoinSet::new();
-        let turns = Arc::new(Semaphore::new(self.parallel));
         loop {
+            let waiting = self.ready.len();
             self.decide(&mut tasks);
-            if !self.ready.is_empty() {
-                if let Err(error) = self.find_emulators().await {
-                    self.stop(&mut tasks).await;
-                    return Err(error);
-                }
-                for (step, keys) in std::mem::take(&mut self.ready) {
-                    self.run(step, keys, &mut tasks, &turns);
-                }
+            if self.ready.len() > waiting
+                && let Err(error) = self.find_emulators().await
+            {
+                self.stop(&mut tasks).await;
+                return Err(error);
+            }
+            while self.running < self.parallel
+                && let Some((step, keys)) = self.next_step()
+            {
+                self.running += 1;
+                self.run(step, keys, &mut tasks);
             }
             if let Some(outputs) = self.solver.outputs() {
                 let outputs = outputs.into_iter().cloned().collect();
@@ -301,6 +306,7 @@ impl Drive {
             }
         }
         self.ready.clear();
+        self.running = 0;
         self.hits.clear();
         self.solver = Solver::new(&self.graph, self.options.clone());
     }
@@ -337,29 +343,41 @@ impl Drive {
         }
     }
 
-    fn run(
-        &mut self,
-        id: StepId,
-        keys: Vec<CacheKey>,
-        tasks: &mut JoinSet<Done>,
-        turns: &Arc<Semaphore>,
-    ) {
+    /// Of the steps that could run the one with the longest way to a target.
+    fn next_step(&mut self) -> Option<(StepId, Vec<CacheKey>)> {
+        if self.ready.len() < 2 {
+            return self.ready.pop();
+        }
+        let store = &self.workshop.store;
+        let is_open = |id| match self.solver.state(id) {
+            StepState::Probing(_)
+            | StepState::Waiting
+            | StepState::Fingerprinting
+            | StepState::Running => true,
+            StepState::NotNeeded | StepState::Cached(_) | StepState::Ran | StepState::Failed => {
+                false
+            }
+        };
+        let first = |id| self.first(id);
+        let distances = distances(&self.graph, first, is_open, |step| last_time(store, step));
+        // Of equals the first, as it is written.
+        let (position, _) = self
+            .ready
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (id, _))| (distances.get(id), std::cmp::Reverse(id.0)))?;
+        Some(self.ready.remove(position))
+    }
+
+    fn run(&mut self, id: StepId, keys: Vec<CacheKey>, tasks: &mut JoinSet<Done>) {
         let step = self.graph.step(id);
         let parent = self.parent_of(id);
         let work = step.kind.clone();
         let title = step.title.clone();
         let outputs = self.outputs_for(id);
         let soon = self.something_runs_on(id);
-        let (workshop, graph, turns) = (
-            Arc::clone(&self.workshop),
-            Arc::clone(&self.graph),
-            Arc::clone(turns),
-        );
+        let (workshop, graph) = (Arc::clone(&self.workshop), Arc::clone(&self.graph));
         tasks.spawn(async move {
-            let _turn = turns
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
             let began = Instant::now();
             let reporter = Arc::clone(&workshop.reporter);
             reporter.report(Event::StepStarted {
@@ -424,7 +442,9 @@ impl Drive {
                 took,
                 result: Ok(output),
             } => {
+                self.running -= 1;
                 times.insert(step, took);
+                remember_time(&self.workshop.store, self.graph.step(step), took);
                 for key in &keys {
                     let made = self.made(step, key, took);
                     output.remember(&self.workshop.store, key, Some(made));
@@ -443,6 +463,7 @@ impl Drive {
                 result: Err(error),
                 ..
             } => {
+                self.running -= 1;
                 times.insert(step, took);
                 self.solver.on_failed(step);
                 return Err(Box::new((step, error)));

@@ -45,6 +45,7 @@ mod request;
 mod review;
 mod run;
 mod run_step;
+mod schedule;
 mod secret;
 mod source;
 mod steps;
