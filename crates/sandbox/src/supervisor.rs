@@ -32,6 +32,11 @@ use crate::user_namespace;
 /// Longest description of a process: the kernel takes at most 2 MiB of arguments and
 /// environment by default, and encoding can double bytes; given files come on top.
 const DESCRIPTION_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// And how long most are.
+const DESCRIPTION_BYTES: usize = 16 * 1024;
+
+/// More than `/proc/vmstat` has: four thousand bytes.
+const VMSTAT_BYTES: usize = 32 * 1024;
 
 /// How long processes have between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
@@ -133,7 +138,7 @@ fn receive_order(channel: &Channel) -> Result<(Process, Vec<OwnedFd>, bool), Fai
     }
     let opened = descriptors.split_off(1);
     let description = descriptors.pop().expect("just checked");
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(DESCRIPTION_BYTES);
     File::from(description)
         .take(DESCRIPTION_BYTES_MAX)
         .read_to_end(&mut text)
@@ -269,7 +274,13 @@ fn pair_up(notes: Vec<Created>, descriptors: Vec<OwnedFd>) -> CreatedEntries {
 
 /// How many processes the kernel has killed for memory since it started.
 fn oom_kills() -> u64 {
-    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    // The kernel counts everything anew for each part that is asked for: the parts are large.
+    let mut bytes = Vec::with_capacity(VMSTAT_BYTES);
+    let read = File::open("/proc/vmstat").and_then(|mut file| file.read_to_end(&mut bytes));
+    let text = match read {
+        Ok(_) => String::from_utf8_lossy(&bytes),
+        Err(_) => return 0,
+    };
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     count
         .and_then(|count| count.trim().parse().ok())
