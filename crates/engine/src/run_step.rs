@@ -12,7 +12,6 @@ use store::layer::EntryPath;
 use store::unpacked::UnpackedKey;
 
 use crate::copy::context::Context;
-use crate::copy::files::Node;
 use crate::copy::select::{SelectError, Selection, select_path};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::WriteError;
@@ -284,13 +283,7 @@ fn fingerprint(context: &Context, selection: &Selection) -> Result<Digest, StepE
 
 /// The first path whose state is another one.
 fn first_difference(before: &Selection, now: &Selection) -> Option<EntryPath> {
-    fn entries(selection: &Selection) -> impl Iterator<Item = (&EntryPath, &Node)> {
-        selection.matches.iter().flat_map(|found| {
-            let below = found.below.iter().map(|below| (&below.path, &below.node));
-            std::iter::once((&found.path, &found.node)).chain(below)
-        })
-    }
-    let (mut before, mut now) = (entries(before), entries(now));
+    let (mut before, mut now) = (before.nodes(), now.nodes());
     loop {
         match (before.next(), now.next()) {
             (None, None) => return None,

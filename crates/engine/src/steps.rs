@@ -207,6 +207,7 @@ impl Workshop {
                 selection.matches = Selector::of(copy)
                     .and_then(|selector| selector.select(context, pattern, *pivot))
                     .map_err(|source| unselected(context, source, *span, pattern))?;
+                context.read_ahead(selection.nodes(), self.layer.threads);
                 let fingerprint = selection
                     .fingerprint(context)
                     .map_err(|error| StepError::at(*span)(WriteError::from(error)))?;

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dockerfile::ignore::{IgnoreFile, Verdict};
 use store::dir::{Dir, FileKind, Stat, xattrs};
@@ -52,6 +54,13 @@ pub(crate) struct Exclusion {
 
 /// Bytes read at once while hashing.
 const READ_BYTES: usize = 128 * 1024;
+
+/// So few files are read before other threads have started.
+const READ_AHEAD_MIN: usize = 64;
+/// Files that a thread takes at once.
+const TAKEN_AT_ONCE: usize = 16;
+/// Threads that read one context.
+const READERS_MAX: usize = 16;
 
 impl Context {
     /// Opens a directory as context.
@@ -148,6 +157,57 @@ impl Context {
             line,
             pattern: pattern.to_owned(),
         })
+    }
+
+    /// The hash of a file that has this state, where it was read before.
+    fn known(&self, path: &EntryPath, stamp: &Stat) -> Option<ContentHash> {
+        let mut hashes = self.hashes.lock().expect("no panics under this lock");
+        if let Some(known) = hashes.get(stamp) {
+            return Some(known);
+        }
+        drop(hashes);
+        let recent = self.recent.lock().expect("no panics under this lock");
+        let (seen, known) = recent.get(path)?;
+        (seen == stamp).then_some(*known)
+    }
+
+    /// Reads those of some files that have to be read, on several threads, so that
+    /// [`Files::content`] knows them. What cannot be read is for whoever asks for it.
+    pub(crate) fn read_ahead<'f>(
+        &self,
+        files: impl Iterator<Item = (&'f EntryPath, &'f Node)>,
+        threads: NonZeroUsize,
+    ) {
+        let unknown: Vec<_> = files
+            .filter(|(path, node)| match &node.kind {
+                NodeKind::File {
+                    stamp: Some(stamp), ..
+                } => self.known(path, stamp).is_none(),
+                _ => false,
+            })
+            .collect();
+        if unknown.len() < READ_AHEAD_MIN || threads == NonZeroUsize::MIN {
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let read = || {
+            loop {
+                let first = next.fetch_add(TAKEN_AT_ONCE, Ordering::Relaxed);
+                let Some(rest) = unknown.get(first..).filter(|rest| !rest.is_empty()) else {
+                    return;
+                };
+                for (path, node) in rest.iter().take(TAKEN_AT_ONCE) {
+                    let _ = self.content(path, node);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.get().min(READERS_MAX) {
+                // Without a further thread the one there is does it all.
+                let _ = std::thread::Builder::new().spawn_scoped(scope, read);
+            }
+            read();
+        });
     }
 
     fn node(
@@ -266,7 +326,7 @@ impl Files for Context {
             source,
         };
         let directory = self.root.open_dir(path.as_bytes()).map_err(failed)?;
-        let mut names = directory.read_dir().map_err(failed)?;
+        let mut names = directory.read_dir_once().map_err(failed)?;
         names.retain(|entry| wanted(entry.name.as_bytes()));
         names.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
         let above = self.ignore.matches(path.as_bytes());
@@ -305,22 +365,11 @@ impl Files for Context {
         else {
             return Err(failed(io::Error::other("it is not a regular file")));
         };
-        if let Some(known) = self
-            .hashes
-            .lock()
-            .expect("no panics under this lock")
-            .get(stamp)
-        {
+        if let Some(known) = self.known(path, stamp) {
             return Ok(known);
         }
-        let recent = self.recent.lock().expect("no panics under this lock");
-        if let Some((seen, known)) = recent.get(path)
-            && seen == stamp
-        {
-            return Ok(*known);
-        }
-        drop(recent);
         let mut file = self.open_file(path).map_err(failed)?;
+        let mut left = stamp.size;
         let mut hash = ContentHasher::default();
         thread_local! {
             static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; READ_BYTES]);
@@ -329,7 +378,15 @@ impl Files for Context {
             loop {
                 match file.read(buffer) {
                     Ok(0) => return Ok(()),
-                    Ok(count) => hash.update(&buffer[..count]),
+                    Ok(count) => {
+                        hash.update(&buffer[..count]);
+                        left = left.saturating_sub(count as u64);
+                        // All that was announced, and the kernel had no more for the room there
+                        // was. What comes now, the copy notices.
+                        if left == 0 && count < buffer.len() {
+                            return Ok(());
+                        }
+                    }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(failed(error)),
                 }

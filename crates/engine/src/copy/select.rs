@@ -553,6 +553,14 @@ fn relative(base: &EntryPath, path: &EntryPath) -> Result<EntryPath, FilesError>
 }
 
 impl Selection {
+    /// All that is selected, in order.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&EntryPath, &Node)> {
+        self.matches.iter().flat_map(|found| {
+            let below = found.below.iter().map(|below| (&below.path, &below.node));
+            std::iter::once((&found.path, &found.node)).chain(below)
+        })
+    }
+
     /// A digest of everything that a copy of the selection depends on.
     pub(crate) fn fingerprint(&self, source: &dyn Files) -> Result<Digest, FilesError> {
         let mut hash = Hasher::default();
