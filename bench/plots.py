@@ -7,7 +7,7 @@ from growth import AXES, exponent
 from scenarios import SCENARIOS
 from tables import growth_points, label, seconds
 
-LEFT, RIGHT, BAR, GAP, TOP = 310, 70, 11, 12, 62
+LEFT, RIGHT, BAR, GAP, TOP = 326, 70, 11, 12, 62
 WIDTH = 860
 
 

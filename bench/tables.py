@@ -27,6 +27,10 @@ def megabytes(value):
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def mebibytes(value):
+    return f"{value / 2**20:,.0f}"
+
+
 def ratio(ours, theirs):
     if ours is None or not theirs or theirs < 0:
         return ""
@@ -41,7 +45,7 @@ def label(results, name):
 
 def main_table(results, keys=None):
     """Every scenario with every builder of the session."""
-    head = ["", "", "n", "CPU s (min – max)", "wall s (min – max)", "RSS MB", "disk MB peak / after",
+    head = ["", "", "n", "CPU s (min – max)", "wall s (min – max)", "RSS MiB", "disk MB peak / after",
             "down MB", "up MB", "requests", "kiln's CPU ÷ its", "kiln's wall ÷ its"]
     rows = []
     for scenario in SCENARIOS:
@@ -65,7 +69,7 @@ def line(results, scenario, name, title):
     for field in ("cpu", "wall"):
         low, median, high = spread(runs, field)
         cells.append(seconds(median) + (f" ({seconds(low)} – {seconds(high)})" if len(runs) > 1 else ""))
-    cells += [megabytes(middle["rss"]), f"{megabytes(middle['disk'])} / {megabytes(middle['kept'])}",
+    cells += [mebibytes(middle["rss"]), f"{megabytes(middle['disk'])} / {megabytes(middle['kept'])}",
               megabytes(middle["down"]), megabytes(middle["up"]), f"{middle['requests']:.0f}"]
     if name == "kiln":
         return [*cells, "", ""]
@@ -105,6 +109,8 @@ def shown(field, value):
         return ""
     if field in ("cpu", "wall"):
         return seconds(value) + " s"
+    if field == "rss":
+        return mebibytes(value) + " MiB"
     if field == "idle":
         return f"{value:.0%}"
     return f"{value:.0f}" if "requests" in field else megabytes(value) + " MB"
@@ -119,26 +125,26 @@ def reference(goal, found, results):
 
 def earlier_table(results, earlier):
     """Other builders on another day: what kiln of today is of them."""
-    head = ["", "", "CPU s", "wall s", "RSS MB", "disk peak MB", "down MB", "requests", "kiln's CPU ÷ its", "kiln's wall ÷ its"]
+    head = ["", "", "CPU s", "wall s", "RSS MiB", "disk peak MB", "down MB", "requests", "kiln's CPU ÷ its", "kiln's wall ÷ its"]
     rows = []
     for scenario in SCENARIOS:
         title = f"**{scenario.key}**"
         for name, cost in earlier.get(scenario.key, {}).items():
             ours = [ratio(results.median(scenario.key, "kiln", field), cost[field]) for field in ("cpu", "wall")]
-            rows.append([title, NAMES[name], seconds(cost["cpu"]), seconds(cost["wall"]), megabytes(cost["rss"]),
+            rows.append([title, NAMES[name], seconds(cost["cpu"]), seconds(cost["wall"]), mebibytes(cost["rss"]),
                          megabytes(cost["disk"]), megabytes(cost["down"]), str(cost["requests"]), *ours])
             title = ""
     return table(head, rows, left=2)
 
 
 def start_table(results):
-    head = ["", "CPU ms", "wall ms", "RSS MB"]
+    head = ["", "CPU ms", "wall ms", "RSS MiB"]
     rows = []
     for name, found in results.data["start"].items():
         for key, what in (("version", "prints its version"), ("nothing", "builds `FROM scratch` again")):
             if cost := found.get(key):
                 rows.append([f"{label(results, name)} {what}", f"{cost['cpu'] * 1e3:.1f}",
-                             f"{cost['wall'] * 1e3:.1f}", megabytes(cost["rss"])])
+                             f"{cost['wall'] * 1e3:.1f}", mebibytes(cost["rss"])])
     return table(head, rows)
 
 
@@ -149,7 +155,7 @@ def growth_points(results, key, field):
 
 
 def growth_table(results, keys=None):
-    head = ["what grows", "from – to", "CPU s", "exponent", "wall s", "exponent", "RSS MB", "requests"]
+    head = ["what grows", "from – to", "CPU s", "exponent", "wall s", "exponent", "RSS MiB", "requests"]
     rows = []
     for axis in AXES:
         points = growth_points(results, axis.key, "cpu")
@@ -161,7 +167,7 @@ def growth_table(results, keys=None):
             slope = exponent(values)
             cells += [" · ".join(seconds(value) for _, value in values),
                       "" if slope is None else f"{slope:.2f}"]
-        cells.append(" · ".join(megabytes(value) for _, value in growth_points(results, axis.key, "rss")))
+        cells.append(" · ".join(mebibytes(value) for _, value in growth_points(results, axis.key, "rss")))
         cells.append(" · ".join(f"{value:.0f}" for _, value in growth_points(results, axis.key, "requests")))
         rows.append(cells)
     return table(head, rows, left=2)
