@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository};
 
 use crate::error::{ErrorKind, Operation};
-use crate::exchange::Hosts;
+use crate::exchange::{Hosts, of_failure};
 use crate::{
     BlobReader, BlobSource, BlobStream, ClientOptions, ConsumeError, Error, MountOutcome, Progress,
     PushOptions, Pushed, Selector, Traffic,
@@ -32,6 +32,19 @@ impl Client {
     pub fn new(options: ClientOptions) -> Result<Self, Error> {
         let hosts = Arc::new(Hosts::new(Arc::new(options))?);
         Ok(Self { hosts })
+    }
+
+    /// A client for what is no registry, with the same roots of trust and proxies. It follows no
+    /// redirect and counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Tls`] for certificates that cannot be used.
+    pub fn http(&self) -> Result<reqwest::Client, Error> {
+        self.hosts
+            .transport
+            .client_for_others()
+            .map_err(|failure| of_failure(failure, Operation::Configure, "other services"))
     }
 
     /// What has been sent and received so far.

@@ -802,7 +802,7 @@ pub(crate) fn given_up(error: Error, why: Exhausted, attempts: u32) -> Error {
     }
 }
 
-fn of_failure(failure: Failure, operation: Operation, subject: &str) -> Error {
+pub(crate) fn of_failure(failure: Failure, operation: Operation, subject: &str) -> Error {
     let mut error = Error::new(failure.kind, operation, subject);
     if let Some(what) = failure.what {
         error = error.what(what);

@@ -132,6 +132,11 @@ impl Transport {
         }
     }
 
+    /// For what is no registry: the system's roots, the same proxies, no redirect.
+    pub(crate) fn client_for_others(&self) -> Result<reqwest::Client, Failure> {
+        self.client(Trust::System)
+    }
+
     fn client(&self, trust: Trust) -> Result<reqwest::Client, Failure> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&trust) {

@@ -334,7 +334,7 @@ fn is_named(entry: &Descriptor, name: &str) -> bool {
 }
 
 /// Bytes that must have a digest.
-struct Verified<R> {
+pub(crate) struct Verified<R> {
     input: io::Take<R>,
     /// Nothing once it has been compared.
     hasher: Option<Hasher>,
@@ -342,7 +342,7 @@ struct Verified<R> {
 }
 
 impl<R: Read> Verified<R> {
-    fn new(input: R, blob: &Descriptor) -> Self {
+    pub(crate) fn new(input: R, blob: &Descriptor) -> Self {
         Self {
             input: input.take(blob.size + 1),
             hasher: Some(Hasher::new(blob.digest.algorithm())),

@@ -6,10 +6,12 @@
 //! the digest that was asked for, or the reader fails.
 
 mod address;
+mod bucket;
 mod directory;
 mod document;
 mod error;
 mod form;
+mod gha;
 mod open;
 mod registry_shelf;
 mod shelf;

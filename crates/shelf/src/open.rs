@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use registry::{Client, ProxySettings, TrustSettings};
 
+use crate::bucket::{BucketShelf, Objects};
 use crate::directory::DirectoryShelf;
+use crate::gha::GhaShelf;
 use crate::registry_shelf::RegistryShelf;
 use crate::{Address, Shelf, ShelfError, ShelfErrorKind};
 
@@ -34,8 +36,34 @@ pub fn open(address: &Address, network: &Network) -> Result<Arc<dyn Shelf>, Shel
             directory.clone(),
             address.to_string(),
         ))),
-        Address::S3(_) | Address::Gcs(_) | Address::Azblob(_) | Address::Gha(_) => Err(
-            ShelfError::new(ShelfErrorKind::Unusable, "open", address.to_string()),
-        ),
+        Address::S3(s3) => {
+            let objects = Objects::s3(s3, http(address, network)?)
+                .map_err(|error| unusable(address, &error))?;
+            Ok(Arc::new(BucketShelf::new(objects, &s3.paths, address)))
+        }
+        Address::Gcs(gcs) => {
+            let objects = Objects::gcs(gcs, http(address, network)?)
+                .map_err(|error| unusable(address, &error))?;
+            Ok(Arc::new(BucketShelf::new(objects, &gcs.paths, address)))
+        }
+        Address::Azblob(azblob) => {
+            let objects = Objects::azblob(azblob, http(address, network)?)
+                .map_err(|error| unusable(address, &error))?;
+            Ok(Arc::new(BucketShelf::new(objects, &azblob.paths, address)))
+        }
+        Address::Gha(gha) => Ok(Arc::new(
+            GhaShelf::new(gha, http(address, network)?, address)
+                .map_err(|error| unusable(address, &error))?,
+        )),
     }
+}
+
+fn http(address: &Address, network: &Network) -> Result<reqwest::Client, ShelfError> {
+    network.client.http().map_err(|error| {
+        ShelfError::new(ShelfErrorKind::Unusable, "open", address.to_string()).because(error)
+    })
+}
+
+fn unusable(address: &Address, reason: &str) -> ShelfError {
+    ShelfError::new(ShelfErrorKind::Unusable, "open", address.to_string()).because(reason)
 }

@@ -12,9 +12,11 @@
 //!   everything that can be checked.
 //! * [`program()`]: the smallest programs for several processors.
 //! * [`Web`]: pages in memory, with validators and faults.
+//! * [`Bucket`]: services that keep objects, with signatures and faults.
 //! * [`tar`]: reads and writes tar streams independently of the code under
 //!   test.
 
+mod bucket;
 mod image;
 mod program;
 mod registry;
@@ -22,6 +24,7 @@ pub mod tar;
 mod validate;
 mod web;
 
+pub use bucket::{Bucket, BucketAuth, BucketFault};
 pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
 pub use program::{Processor, launcher, program};
