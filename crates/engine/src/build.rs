@@ -107,7 +107,7 @@ pub(crate) struct Build {
     pub graph: Arc<BuildGraph>,
     pub workshop: Arc<Workshop>,
     origins: Origins,
-    caches: Arc<Caches>,
+    pub caches: Arc<Caches>,
     uploads: Option<Uploads>,
     /// Cache mounts on their way back.
     keeping: Option<JoinHandle<()>>,

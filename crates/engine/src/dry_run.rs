@@ -213,7 +213,10 @@ impl Outlook<'_> {
                         let hit = StepOutput::recall(&self.ports.store, &key, &base, |digest| {
                             layers.origins().knows(digest)
                         });
-                        let hit = hit.map(|found| found.output);
+                        let mut hit = hit.map(|found| found.output);
+                        if hit.is_none() && self.build.caches.are_read() {
+                            hit = self.build.caches.peek(&key, &base).await;
+                        }
                         self.solver.on_probed(step, kind, hit);
                     }
                     Action::Run { step, .. } => match &graph.step(step).kind {
@@ -241,7 +244,11 @@ impl Outlook<'_> {
         dockerfile: String,
     ) -> Result<DryRun, BuildError> {
         let graph = &self.build.graph;
-        let (explanation, times) = self.build.workshop.tracer.predict(graph, &self.solver);
+        let tracer = &self.build.workshop.tracer;
+        for trace in self.build.caches.traces(tracer.carried_name()) {
+            tracer.learn(trace);
+        }
+        let (explanation, times) = tracer.predict(graph, &self.solver);
         let forecasts = graph::forecast(graph, &self.solver, request.no_cache);
         let images = self.images(request);
         let image = images.as_ref().map(|images| images.descriptor().digest);

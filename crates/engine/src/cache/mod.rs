@@ -159,6 +159,24 @@ impl Caches {
 
     /// As [`Caches::find`], in what was read by now.
     pub(crate) fn find_known(&self, key: &Digest, base: &StepOutput) -> Option<String> {
+        let (address, kept) = self.look(key, base)?;
+        self.store.records().put(key, &kept.to_record());
+        Some(address)
+    }
+
+    /// As [`Caches::find`], and the store learns nothing. The layers are those of the record.
+    pub(crate) async fn peek(&self, key: &CacheKey, base: &StepOutput) -> Option<StepOutput> {
+        futures_util::future::join_all(self.sources.iter().map(|source| source.catalogue())).await;
+        let (_, kept) = self.look(key.digest(), base)?;
+        let own = kept.layers.get(base.stack.len()..)?;
+        let layers = own.iter().map(|layer| (**layer).clone());
+        Some(StepOutput {
+            stack: base.stack.iter().cloned().chain(layers).collect(),
+        })
+    }
+
+    /// Who knows a key, and what; its layers can be had from now on.
+    fn look(&self, key: &Digest, base: &StepOutput) -> Option<(String, &Kept)> {
         for source in &self.sources {
             let (Some(catalogue), Some(kept)) = (source.known(), source.find(key)) else {
                 continue;
@@ -180,8 +198,7 @@ impl Caches {
                     provided.insert(layer.blob.digest.clone());
                 }
             }
-            self.store.records().put(key, &kept.to_record());
-            return Some(source.shelf.address().to_owned());
+            return Some((source.shelf.address().to_owned(), kept));
         }
         None
     }
