@@ -7,9 +7,10 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest as _, Sha256};
 use store::dir::Dir;
-use store::layer::{ContentHash, EntryKind, EntryPath, Metadata, Node, NodeId, Tree};
+use store::layer::{
+    ContentHash, ContentHasher, EntryKind, EntryPath, Metadata, Node, NodeId, Tree,
+};
 
 use crate::layers::{LayerError, Layers};
 use crate::output::LayerRef;
@@ -233,7 +234,7 @@ impl RootContent<'_> {
                 }
             })?,
             left: self.size,
-            hasher: Sha256::new(),
+            hasher: ContentHasher::default(),
             hash: self.hash,
             layer: self.layer,
             damage: self.damage.clone(),
@@ -245,7 +246,7 @@ impl RootContent<'_> {
 struct Checked {
     file: File,
     left: u64,
-    hasher: Sha256,
+    hasher: ContentHasher,
     hash: ContentHash,
     layer: usize,
     damage: Damage,
@@ -257,7 +258,7 @@ impl Read for Checked {
         let left = self.left.checked_sub(count as u64);
         self.hasher.update(&buffer[..count]);
         let at_end = count == 0 && !buffer.is_empty();
-        let matches = || <[u8; 32]>::from(self.hasher.clone().finalize()) == self.hash.0;
+        let matches = || self.hasher.finish() == self.hash;
         match left {
             Some(left) if !at_end || matches() => {
                 self.left = left;
