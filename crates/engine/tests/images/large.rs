@@ -12,10 +12,10 @@ use crate::Bench;
 const FILES: usize = 20_000;
 
 /// Hears of every directory that is opened, of those that it was told.
-struct Ears(rustix::fd::OwnedFd);
+pub(crate) struct Ears(rustix::fd::OwnedFd);
 
 impl Ears {
-    fn new(directories: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
+    pub(crate) fn new(directories: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let ears = inotify::init(flags).unwrap();
         let open = inotify::WatchFlags::OPEN | inotify::WatchFlags::ACCESS;
@@ -23,6 +23,20 @@ impl Ears {
             inotify::add_watch(&ears, directory.as_ref(), open).unwrap();
         }
         Self(ears)
+    }
+
+    /// The names of files that were opened or read, of those in the directories.
+    pub(crate) fn heard_of_files(&self) -> Vec<String> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.0, &mut buffer);
+        let mut names = Vec::new();
+        while let Ok(event) = reader.next() {
+            let is_directory = event.events().contains(inotify::ReadFlags::ISDIR);
+            if let Some(name) = event.file_name().filter(|_| !is_directory) {
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+        names
     }
 
     fn heard(&self) -> usize {

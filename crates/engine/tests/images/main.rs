@@ -13,6 +13,7 @@ mod flags;
 mod large;
 mod parts;
 mod shared;
+mod unchanged;
 
 use std::error::Error;
 use std::fs;
