@@ -25,7 +25,7 @@ mod wanted;
 pub(crate) use shelves::Shelves;
 pub(crate) use wanted::Wanted;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +46,10 @@ use crate::output::LayerRef;
 const BUDGET_BYTES: u64 = 1 << 30;
 /// Bytes of parts that are kept in memory: 24 MiB.
 const MEMORY_BYTES: usize = 24 << 20;
+/// Spans that memory holds at once, most of them being of 4 MiB.
+const SPANS_RECENT: usize = 4;
+/// Spans that may be read again without a thought.
+const TURNS_FREE: usize = 64;
 /// A blob of no more bytes is read in parts whatever is wanted of it: it is one request. 1 MiB.
 const SMALL_BLOB_BYTES: u64 = 1 << 20;
 /// Requests under way at once.
@@ -204,6 +208,9 @@ impl Lazy {
         layer: &LayerRef,
         ranges: &[Range<u64>],
     ) -> Result<bool, LazyError> {
+        if self.is_thrashed_by(layer, ranges)? {
+            return Ok(false);
+        }
         if self.store.blobs().has(&layer.blob) {
             return Ok(true);
         }
@@ -216,6 +223,26 @@ impl Lazy {
             self.prefetch(layer, ranges).await?;
         }
         Ok(true)
+    }
+
+    /// Whether ranges in this order lead from span to span and back, so that most of them are read
+    /// and verified many times: the files of many layers are not in the order of their names.
+    fn is_thrashed_by(&self, layer: &LayerRef, ranges: &[Range<u64>]) -> Result<bool, LazyError> {
+        let table = self.table(layer)?;
+        let mut recent = VecDeque::with_capacity(SPANS_RECENT);
+        let (mut seen, mut turns) = (HashSet::new(), 0);
+        for range in ranges {
+            let found = table.spans_of(range);
+            for span in found.ok_or_else(|| LazyError::NoTable(layer.blob.digest.clone()))? {
+                seen.insert(span);
+                if !recent.contains(&span) {
+                    turns += 1;
+                    recent.truncate(SPANS_RECENT - 1);
+                    recent.push_front(span);
+                }
+            }
+        }
+        Ok(turns > TURNS_FREE + 2 * seen.len())
     }
 
     /// Whether the place where the layer lies gives parts of blobs. Asked for one byte, once for

@@ -19,8 +19,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use oci::{Algorithm, Compression, DiffId, Hasher};
+use oci::{Compression, DiffId};
 
+use super::ContentHash;
+use super::block_hash::BlockHasher;
 use super::codec::{Codec, Engine, Engines};
 use super::pool::{Buffer, Pool};
 use crate::disk::DiskError;
@@ -58,7 +60,7 @@ enum Stage<O: Output> {
 
 struct Inline<O> {
     output: O,
-    hasher: Hasher,
+    hasher: BlockHasher,
     engine: Engine,
     compressed: Vec<u8>,
 }
@@ -69,6 +71,8 @@ pub(crate) struct Packed<O> {
     pub(crate) output: O,
     pub(crate) diff_id: DiffId,
     pub(crate) tar_bytes: u64,
+    /// The hash of each block.
+    pub(crate) blocks: Vec<ContentHash>,
 }
 
 impl<O: Output> Packer<O> {
@@ -81,7 +85,7 @@ impl<O: Output> Packer<O> {
             pool,
             stage: Stage::Inline(Box::new(Inline {
                 output,
-                hasher: Hasher::new(Algorithm::Sha256),
+                hasher: BlockHasher::new(),
                 engine: Engine::new(codec),
                 compressed: Vec::new(),
             })),
@@ -151,10 +155,12 @@ impl<O: Output> Packer<O> {
             Stage::Shared(line) => line.finish()?,
             Stage::Over => unreachable!("a packer is finished once"),
         };
+        let (diff_id, blocks) = hasher.finish();
         Ok(Packed {
             output,
-            diff_id: DiffId(hasher.finish()),
+            diff_id,
             tar_bytes: self.tar_bytes,
+            blocks,
         })
     }
 }
@@ -198,7 +204,7 @@ struct Shared<O> {
 struct Way<O> {
     /// To be hashed, in order; the hasher is away while somebody does it.
     unhashed: VecDeque<Arc<Buffer>>,
-    hasher: Option<Hasher>,
+    hasher: Option<BlockHasher>,
     hashed: u64,
     /// Compressed, and waiting for its turn; the output is away while somebody
     /// writes.
@@ -258,7 +264,7 @@ impl<O: Output> Line<O> {
     }
 
     /// Waits for the end of all that was given.
-    fn finish(mut self) -> Result<(O, Hasher), DiskError> {
+    fn finish(mut self) -> Result<(O, BlockHasher), DiskError> {
         let shared = Arc::clone(&self.shared);
         let mut way = shared.lock();
         loop {

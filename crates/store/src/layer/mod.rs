@@ -2,6 +2,7 @@
 
 mod admit;
 mod archive;
+mod block_hash;
 mod capture;
 mod codec;
 mod compress;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use oci::{Compression, DiffId, Digest};
 
 use super::ContentHash;
+use super::compress::BLOCK_BYTES;
 use super::gunzip::{Gunzip, from_block};
 use super::restart::{SPAN_BYTES_MAX, Start, StartKind, WINDOW_BYTES};
 use super::unzstd::Unzstd;
@@ -70,6 +71,33 @@ const WINDOW_COMPRESSED_BYTES_MAX: usize = WINDOW_BYTES + 1024;
 const READ_BYTES: usize = 64 * 1024;
 
 impl SeekTable {
+    /// Of a layer whose blocks are members, frames or nothing of the kind, each with
+    /// [`BLOCK_BYTES`] of tar but the last. `bytes`: of the tar and of the blob.
+    pub(super) fn of_blocks(
+        diff_id: DiffId,
+        compression: Compression,
+        bytes: (u64, u64),
+        starts: Vec<u64>,
+        hashes: Vec<ContentHash>,
+    ) -> Self {
+        let starts = starts
+            .into_iter()
+            .zip(0_u64..)
+            .map(|(compressed, number)| Start {
+                tar: number * BLOCK_BYTES as u64,
+                compressed,
+                kind: StartKind::Whole,
+            });
+        let spans = starts.zip(hashes);
+        Self {
+            diff_id,
+            compression,
+            tar_bytes: bytes.0,
+            blob_bytes: bytes.1,
+            spans: spans.map(|(start, hash)| Span { start, hash }).collect(),
+        }
+    }
+
     /// The layer.
     pub fn diff_id(&self) -> &DiffId {
         &self.diff_id

@@ -13,7 +13,7 @@ use super::compress::{Output, Packed, Packer};
 use super::tar_writer::{self, TarError};
 use super::{
     ContentHash, ContentHasher, Entry, EntryKind, EntryPath, Extents, LayerIndex, Metadata,
-    SMALL_FILE_BYTES_MAX,
+    SMALL_FILE_BYTES_MAX, SeekTable,
 };
 use crate::blob::BlobWriter;
 use crate::disk::DiskError;
@@ -113,7 +113,7 @@ pub enum LayerError {
 pub struct LayerWriter {
     store: Store,
     options: LayerOptions,
-    packer: Packer<BlobWriter>,
+    packer: Packer<Marked>,
     entries: Vec<Entry>,
     small_files: BTreeMap<EntryPath, Box<[u8]>>,
     /// The directories that the last entry is in, as far as the layer has them.
@@ -136,7 +136,7 @@ impl LayerWriter {
         Ok(Self {
             store: store.clone(),
             options,
-            packer: Packer::new(store.blobs().writer()?, codec, store.pool(options.threads)),
+            packer: Packer::new(Marked::new(store)?, codec, store.pool(options.threads)),
             entries: Vec::new(),
             small_files: BTreeMap::new(),
             inside: Vec::new(),
@@ -258,8 +258,10 @@ impl LayerWriter {
             output,
             diff_id,
             tar_bytes,
+            blocks,
         } = self.packer.finish()?;
-        let (digest, size) = output.finish()?;
+        let Marked { blob, starts } = output;
+        let (digest, size) = blob.finish()?;
         let index = Arc::new(LayerIndex {
             diff_id: diff_id.clone(),
             entries: self.entries,
@@ -269,6 +271,14 @@ impl LayerWriter {
             extents: self.extents,
         });
         self.store.indexes().put(Arc::clone(&index))?;
+        let table = SeekTable::of_blocks(
+            diff_id.clone(),
+            self.options.compression,
+            (tar_bytes, size),
+            starts,
+            blocks,
+        );
+        self.store.seek_tables().put(&digest, Arc::new(table))?;
         let media_type = MediaType::OciLayer(self.options.compression);
         Ok(Layer {
             descriptor: Descriptor::new(media_type, digest, size),
@@ -453,6 +463,32 @@ impl Read for Copying<'_> {
         let count = self.0.read(buffer)?;
         self.1.extend_from_slice(&buffer[..count]);
         Ok(count)
+    }
+}
+
+/// A blob, and where its blocks begin.
+struct Marked {
+    blob: BlobWriter,
+    starts: Vec<u64>,
+}
+
+impl Marked {
+    fn new(store: &Store) -> Result<Self, DiskError> {
+        Ok(Self {
+            blob: store.blobs().writer()?,
+            starts: Vec::new(),
+        })
+    }
+}
+
+impl Output for Marked {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        self.starts.push(self.blob.size());
+        self.blob.append(bytes)
+    }
+
+    fn refuse(&self, cause: io::Error) -> DiskError {
+        self.blob.refuse(cause)
     }
 }
 

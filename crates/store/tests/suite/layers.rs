@@ -94,7 +94,7 @@ fn our_own_reader_finds_what_was_written() {
         let directory = directory();
         let store = open(directory.path());
         let layer = sample(&store, options(compression, 2));
-        let index = scan(
+        let found = scan(
             store.blobs().open(&layer.descriptor).unwrap(),
             ScanOptions {
                 compression,
@@ -104,9 +104,10 @@ fn our_own_reader_finds_what_was_written() {
                 unpack: None,
             },
         )
-        .unwrap()
-        .index;
-        assert_eq!(index, *layer.index);
+        .unwrap();
+        assert_eq!(found.index, *layer.index);
+        let table = store.seek_tables().get(&layer.descriptor).unwrap();
+        assert_eq!(found.table, *table);
         drop(store);
         let store = open(directory.path());
         assert_eq!(store.indexes().get(&layer.diff_id), Some(layer.index));
