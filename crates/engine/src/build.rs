@@ -80,6 +80,9 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     };
     let explanation = build.workshop.tracer.explanation();
     let id = build.keep_trace(made.as_ref().ok().map(|(images, ..)| images));
+    if ending == Ending::Done {
+        build.workshop.layers.share().await;
+    }
     build.caches.finish(ending, &ports.interrupt).await;
     let (images, mut steps, exported) = made?;
     for step in &mut steps {
@@ -150,6 +153,7 @@ impl Build {
             .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
         let uploads = uploads(request, ports, &origins);
         let caches = Caches::open(&request.cache, &destinations(request), &origins, ports);
+        layers.use_shelves(Arc::clone(caches.shelves()));
         let redactor = Arc::new(Redactor::new(secrets.values()));
         let tracer = tracer(request, ports, text, Arc::clone(&redactor), tracing);
         let kept = KeptMounts::open(

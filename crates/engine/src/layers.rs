@@ -45,6 +45,8 @@ pub(crate) struct Layers {
     origins: Origins,
     lazy: Arc<Lazy>,
     shelves: RwLock<Arc<Shelves>>,
+    /// Layers that somebody has looked into.
+    seen: Mutex<HashMap<Digest, LayerRef>>,
     /// How bases are had.
     pub(crate) bases: Bases,
     /// One fetch of a layer at a time.
@@ -112,6 +114,7 @@ impl Layers {
         Self {
             lazy: Arc::new(lazy),
             shelves: RwLock::default(),
+            seen: Mutex::default(),
             store,
             client,
             reporter,
@@ -130,18 +133,19 @@ impl Layers {
     }
 
     /// Asks these shelves what is in layers from now on, and tells them with [`Self::share`].
-    pub(crate) fn use_shelves(&self, shelves: Shelves) {
-        *self.shelves.write().expect("no panics under this lock") = Arc::new(shelves);
+    pub(crate) fn use_shelves(&self, shelves: Arc<Shelves>) {
+        *self.shelves.write().expect("no panics under this lock") = shelves;
     }
 
-    /// Tells the shelves what this machine has found out of these layers. Whatever goes wrong is a
-    /// warning.
-    pub(crate) async fn share(&self, stack: &[LayerRef]) {
+    /// Tells the shelves what this machine knows of the layers that this build has looked into.
+    /// Whatever goes wrong is a warning.
+    pub(crate) async fn share(&self) {
         let shelves = self.shelves();
+        let seen = std::mem::take(&mut *self.seen.lock().expect("no panics under this lock"));
         if !shelves.are_told() {
             return;
         }
-        stream::iter(stack)
+        stream::iter(seen.into_values())
             .for_each_concurrent(FETCHES_MAX, |layer| {
                 let shelves = Arc::clone(&shelves);
                 async move {
@@ -149,7 +153,9 @@ impl Layers {
                     let index = self.store.indexes().get(&layer.diff_id);
                     let table = self.store.seek_tables().get(&layer.blob);
                     if let (Some(index), Some(table)) = (index, table) {
-                        shelves.tell(layer, &index, &table, &*self.reporter).await;
+                        shelves
+                            .tell(&self.store, &layer, &index, &table, &*self.reporter)
+                            .await;
                     }
                 }
             })
@@ -323,7 +329,10 @@ impl Layers {
         {
             match self.lazy.bring_some(layer, ranges).await {
                 Ok(true) => {
-                    return Ok(LayerFiles::Lying(Arc::clone(&self.lazy), layer.clone()));
+                    return Ok(LayerFiles::Lying(
+                        Arc::clone(&self.lazy),
+                        Box::new(layer.clone()),
+                    ));
                 }
                 Ok(false) => {}
                 Err(error) if error.wants_whole() => {
@@ -389,6 +398,11 @@ impl Layers {
         layer: &LayerRef,
         soon: bool,
     ) -> Result<Arc<LayerIndex>, LayerError> {
+        {
+            let mut seen = self.seen.lock().expect("no panics under this lock");
+            seen.entry(layer.blob.digest.clone())
+                .or_insert_with(|| layer.clone());
+        }
         if let Some(index) = self.store.indexes().get(&layer.diff_id) {
             return Ok(index);
         }

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::event::{Event, Reporter};
 use crate::interrupt::Interrupt;
+use crate::lazy::Shelves;
 use crate::origins::Origins;
 use crate::output::StepOutput;
 use crate::ports::Ports;
@@ -57,6 +58,8 @@ pub(crate) struct Caches {
     reporter: Arc<dyn Reporter>,
     /// Blobs that are used because a cache said so.
     provided: Mutex<HashSet<Digest>>,
+    /// Where other machines say what is in layers, and are told.
+    shelves: Arc<Shelves>,
 }
 
 /// A cache that is filled.
@@ -86,6 +89,7 @@ impl Caches {
         };
         let mut addresses = Vec::new();
         let mut sources = Vec::new();
+        let (mut read, mut filled) = (Vec::new(), Vec::new());
         for address in &request.from {
             if let Some(shelf) = open(address, "read") {
                 let image = match address {
@@ -98,6 +102,7 @@ impl Caches {
                 };
                 let (client, reporter) = (ports.client.clone(), Arc::clone(&ports.reporter));
                 addresses.push(address);
+                read.push(Arc::clone(&shelf));
                 sources.push(Arc::new(Source::new(shelf, image, client, reporter)));
             }
         }
@@ -109,6 +114,7 @@ impl Caches {
             let Some(shelf) = open(address, "filled") else {
                 continue;
             };
+            filled.push(Arc::clone(&shelf));
             let same = addresses.iter().position(|from| *from == address);
             let (sender, receiver) = mpsc::unbounded_channel();
             let stop = Arc::new(Notify::new());
@@ -137,7 +143,13 @@ impl Caches {
             store: ports.store.clone(),
             reporter: Arc::clone(&ports.reporter),
             provided: Mutex::default(),
+            shelves: Arc::new(Shelves::new(read, filled)),
         }
+    }
+
+    /// Where other machines say what is in layers, and are told.
+    pub(crate) fn shelves(&self) -> &Arc<Shelves> {
+        &self.shelves
     }
 
     /// Whether there is a cache to look into.

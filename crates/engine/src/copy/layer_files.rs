@@ -19,7 +19,7 @@ pub(crate) enum LayerFiles {
     /// A directory that it was unpacked into.
     Unpacked(Dir),
     /// Its blob, wherever that is.
-    Lying(Arc<Lazy>, LayerRef),
+    Lying(Arc<Lazy>, Box<LayerRef>),
 }
 
 impl LayerFiles {

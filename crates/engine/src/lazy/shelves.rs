@@ -2,14 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
-use oci::DiffId;
+use oci::{DiffId, Digest};
 use shelf::Shelf;
+use store::Store;
 use store::layer::{LayerIndex, SeekTable};
 
 use super::shared::{self, Known};
 use crate::event::{Event, Reporter};
 use crate::output::LayerRef;
+
+/// Layers with smaller blobs are read as quickly as what others say of them: 1 MiB.
+const BLOB_BYTES_MIN: u64 = 1 << 20;
+/// How long a shelf that was told is not told again: a day.
+const TOLD_SECONDS: u64 = 24 * 60 * 60;
 
 /// Shelves, in the order in which they are asked.
 #[derive(Default)]
@@ -42,6 +49,9 @@ impl Shelves {
         layer: &LayerRef,
         reporter: &dyn Reporter,
     ) -> Option<(Arc<LayerIndex>, SeekTable)> {
+        if layer.blob.size < BLOB_BYTES_MIN {
+            return None;
+        }
         for shelf in &self.from {
             match shared::look_up(&**shelf, layer).await {
                 Ok(Some(Known { index, table })) => {
@@ -57,17 +67,38 @@ impl Shelves {
         None
     }
 
-    /// Tells all shelves what this machine has found out of a layer.
+    /// Tells all shelves what this machine has found out of a layer. The store remembers for a day
+    /// that it was told: builds that change nothing ask nothing.
     pub(crate) async fn tell(
         &self,
+        store: &Store,
         layer: &LayerRef,
         index: &LayerIndex,
         table: &SeekTable,
         reporter: &dyn Reporter,
     ) {
+        if layer.blob.size < BLOB_BYTES_MIN {
+            return;
+        }
         for shelf in &self.to {
-            if let Err(error) = shared::put(&**shelf, layer, index, table).await {
-                warn(reporter, &error);
+            let key = Digest::of(
+                format!(
+                    "told of a layer\0{}\0{}",
+                    shelf.address(),
+                    layer.blob.digest
+                )
+                .as_bytes(),
+            );
+            let told = store.records().get(&key).and_then(|seconds| {
+                let seconds = u64::from_le_bytes(*seconds.first_chunk()?);
+                now().checked_sub(seconds)
+            });
+            if told.is_some_and(|age| age < TOLD_SECONDS) {
+                continue;
+            }
+            match shared::put(&**shelf, layer, index, table).await {
+                Ok(_) => store.records().put(&key, &now().to_le_bytes()),
+                Err(error) => warn(reporter, &error),
             }
         }
     }
@@ -76,6 +107,12 @@ impl Shelves {
     pub(crate) fn are_told(&self) -> bool {
         !self.to.is_empty()
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn warn(reporter: &dyn Reporter, error: &dyn std::error::Error) {

@@ -94,17 +94,10 @@ impl Big {
 
     /// Files of the store below a directory.
     fn in_store(&self, directory: &str) -> Vec<PathBuf> {
-        fn walk(path: &Path, found: &mut Vec<PathBuf>) {
-            for item in fs::read_dir(path).into_iter().flatten() {
-                let path = item.unwrap().path();
-                match path.is_dir() {
-                    true => walk(&path, found),
-                    false => found.push(path),
-                }
-            }
-        }
         let mut found = Vec::new();
-        walk(&self.bench.store.path().join(directory), &mut found);
+        walk(&self.bench.store.path().join(directory), &mut |path| {
+            found.push(path.to_owned());
+        });
         found
     }
 }
@@ -242,4 +235,88 @@ fn parts_in_the_store_that_were_changed_are_absent() {
         fs::write(path, b"kilnskt\n nonsense").unwrap();
     }
     big.copies("c", &["tool", "n04"]);
+}
+
+/// A machine that knows nothing, with a cache that knows the layer: nothing of it is read but what
+/// is copied, and what was copied elsewhere is no hit here.
+#[test]
+fn a_new_machine_learns_from_a_cache_what_is_in_a_layer() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = |big: &Big| {
+        let registry = big.bench.registry.host();
+        let reference = format!("{registry}/cache:main").parse().unwrap();
+        [
+            shelf::Address::Registry(reference),
+            shelf::Address::Directory(shelf::DirectoryAddress {
+                path: place.path().join("cache"),
+                tag: "latest".parse().unwrap(),
+                digest: None,
+            }),
+        ]
+    };
+    for number in 0..2 {
+        let big = Big::new();
+        let cache = directory(&big)[number].clone();
+        let host = big.bench.registry.host();
+        big.bench.file("x");
+        let asks = |copied: &str, from: bool, to: bool| {
+            let dockerfile = format!(
+                "FROM {host}/big:1 AS big\nFROM {host}/big:1\nCOPY x /x\nWORKDIR /{copied}\n\
+                 COPY --from=big /data/{copied} /{copied}/\n"
+            );
+            let mut request = big.bench.request(&dockerfile);
+            if from {
+                request.cache.from.push(cache.clone());
+            }
+            if to {
+                request.cache.to.push(engine::CacheTarget::Shelf {
+                    address: cache.clone(),
+                    mode: engine::CacheMode::Min,
+                });
+            }
+            request
+        };
+        let store = tempfile::tempdir().unwrap();
+        big.bench
+            .run_with(&asks("n01", false, true), store.path())
+            .unwrap();
+        assert_eq!(big.sent().1, 1);
+        big.clear();
+        let store = tempfile::tempdir().unwrap();
+        big.bench
+            .run_with(&asks("n07", true, false), store.path())
+            .unwrap();
+        let (bytes, whole) = big.sent();
+        assert_eq!(whole, 0);
+        assert!((1..8 << 20).contains(&bytes), "{bytes}");
+        let made = testkit::validate_image(&big.bench.registry, "out", "1").unwrap();
+        let copied = &made.layers.last().unwrap().entries;
+        let file = copied
+            .iter()
+            .find(|entry| entry.name().ends_with("n07/n07"))
+            .unwrap();
+        assert!(file.content == noise(7));
+        // What another machine said is not among what this one knows.
+        let indexes = store.path().join("indexes");
+        let mut known = 0;
+        walk(&indexes, &mut |path| {
+            let bytes = fs::read(path).unwrap();
+            let needle = b"data/n0";
+            known += bytes
+                .windows(needle.len())
+                .filter(|part| part == needle)
+                .count();
+        });
+        assert_eq!(known, 0);
+    }
+}
+
+fn walk(path: &Path, seen: &mut dyn FnMut(&Path)) {
+    for item in fs::read_dir(path).into_iter().flatten() {
+        let path = item.unwrap().path();
+        match path.is_dir() {
+            true => walk(&path, seen),
+            false => seen(&path),
+        }
+    }
 }

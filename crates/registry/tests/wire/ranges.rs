@@ -34,7 +34,7 @@ fn check(what: &str, faults: Vec<(Match, Action)>, expected: Option<ErrorKind>) 
         .repository()
         .clone();
     let range = 100_000..200_000;
-    let part = block_on(client().blob_range(&repository, &descriptor(&blob), range.clone()));
+    let part = block_on(client().blob_range(&repository, &descriptor(&blob), range));
     match (part, expected) {
         (Ok(part), None) => {
             assert!(part[..] == blob[100_000..200_000], "{what}");
