@@ -324,6 +324,17 @@ fn what_does_not_fit_is_said_before_it_is_fetched() {
     // Nothing is unpacked for a COPY.
     let copying = site.context("copying", "FROM REGISTRY/zoo:1\nCOPY Dockerfile /\n");
     site.built("store", "made", &copying, &["--disk-budget", "1m"]);
+    // It may fit, and does not.
+    let output = site
+        .build(
+            "late",
+            "made",
+            &context,
+            &["--disk-budget", "9m", "--lazy", "never"],
+        )
+        .output();
+    let said = site.describe(&output.expect("kiln starts"));
+    assert!(said.contains("of --disk-budget 9.4 MB are left"), "{said}");
     // It may fit, and does.
     let output = site
         .kiln(
@@ -596,4 +607,27 @@ fn a_command_that_waits_for_its_base_can_be_stopped() {
         site.registry.clear_faults();
         site.built(&store, "made", &site.context("good", CARELESS), ALWAYS);
     }
+}
+
+/// Whether `/dev/fuse` is theirs or not.
+#[test]
+fn an_ordinary_user_gets_the_same_of_a_base() {
+    let Some((root, _)) = site(Compression::Gzip) else {
+        return;
+    };
+    let Some(site) = Site::new(Caller::Ordinary) else {
+        return;
+    };
+    // Without the devices, which an ordinary user cannot make.
+    let text = "FROM REGISTRY/base:1\nRUN ls -lnR /data /etc/passwd > /seen; sha256sum /bin/busybox \
+                /data/* > /sums; echo more >> /data/one; mv /data/deep /data/moved; true\n";
+    let made = |site: &Site, store: &str, more: &[&str]| {
+        let context = site.context("context", text);
+        site.built(store, "made", &context, more)
+    };
+    let expected = made(&root, "unpacked", &["--lazy", "never"]);
+    assert_eq!(made(&root, "store", ALWAYS), expected);
+    assert_eq!(made(&site, "store", ALWAYS), expected);
+    site.verify("store");
+    site.nothing_is_left();
 }

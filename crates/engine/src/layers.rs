@@ -15,8 +15,8 @@ use shelf::ShelfError;
 use store::Store;
 use store::dir::Dir;
 use store::layer::{
-    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Scanned, Settled, Tree, UnpackTarget,
-    scan, settle,
+    DecompressError, LayerIndex, Limits, Ownership, ScanError, ScanOptions, Scanned, Settled,
+    TarReadError, Tree, UnpackTarget, scan, settle,
 };
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
@@ -467,7 +467,11 @@ impl Layers {
         unpack: bool,
         lower: Option<Arc<Tree>>,
     ) -> Result<(Scanned, Option<PathBuf>), LayerError> {
-        let pass = Pass::new(layer, unpack.then(|| Arc::clone(&self.scratch)), lower)?;
+        let mut pass = Pass::new(layer, unpack.then(|| Arc::clone(&self.scratch)), lower)?;
+        if unpack && let Some(left) = self.bases.room.left() {
+            pass.tar_bytes_max = pass.tar_bytes_max.min(left);
+            pass.budget = self.bases.room.budget();
+        }
         if self.store.blobs().has(&layer.blob) {
             let blobs = self.store.blobs().clone();
             return tokio::task::spawn_blocking(move || {
@@ -559,6 +563,10 @@ struct Pass {
     diff_id: DiffId,
     unpack_in: Option<Arc<Scratch>>,
     lower: Option<Arc<Tree>>,
+    /// Where reading stops.
+    tar_bytes_max: u64,
+    /// What made it stop there, if it was that.
+    budget: Option<u64>,
 }
 
 impl Pass {
@@ -581,6 +589,8 @@ impl Pass {
             diff_id: layer.diff_id.clone(),
             unpack_in,
             lower,
+            tar_bytes_max: Limits::default().tar_bytes,
+            budget: None,
         })
     }
 
@@ -613,12 +623,27 @@ impl Pass {
             // Both readers verify: the store's and the registry's.
             expected_blob: None,
             expected_diff_id: Some(&self.diff_id),
-            limits: Limits::default(),
+            limits: Limits {
+                tar_bytes: self.tar_bytes_max,
+                ..Limits::default()
+            },
             unpack,
         };
-        let scanned = scan(input, options).map_err(|source| LayerError::Scan {
-            digest: self.blob.digest.clone(),
-            source,
+        let scanned = scan(input, options).map_err(|source| match (&source, self.budget) {
+            // It was only likely before that it would not fit.
+            (
+                ScanError::Refused(DecompressError::Bytes(left))
+                | ScanError::Tar(TarReadError::Bytes { limit: left, .. }),
+                Some(budget),
+            ) => LayerError::Room(RoomError::Budget {
+                need: left.saturating_add(1),
+                left: *left,
+                budget,
+            }),
+            _ => LayerError::Scan {
+                digest: self.blob.digest.clone(),
+                source,
+            },
         })?;
         Ok((scanned, path))
     }

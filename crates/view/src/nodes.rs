@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use store::layer::{EntryKind, Node, NodeId, Tree};
 
+use crate::protocol::BLOCK_BYTES;
+
 /// How owners in the tree become owners of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ids {
@@ -36,6 +38,8 @@ impl Ids {
 pub(crate) struct Attributes {
     pub(crate) inode: u64,
     pub(crate) size: u64,
+    /// Of 512 bytes.
+    pub(crate) sectors: u64,
     pub(crate) mtime: i64,
     /// Permissions and kind.
     pub(crate) mode: u32,
@@ -146,6 +150,7 @@ impl Nodes {
         Attributes {
             inode: inode(node),
             size,
+            sectors: sectors(kind, size),
             mtime: metadata.mtime,
             mode: kind | metadata.mode,
             links,
@@ -180,6 +185,15 @@ impl Nodes {
 /// The number of a node: the kernel's and that of stat(2).
 pub(crate) fn inode(node: Node<'_>) -> u64 {
     u64::from(node.id().number()) + 1
+}
+
+/// What `du` counts, as on ext4: whole blocks, and none for a link that fits into its inode.
+fn sectors(kind: u32, size: u64) -> u64 {
+    const LINK_BYTES_IN_INODE: u64 = 59;
+    if kind == libc::S_IFLNK && size <= LINK_BYTES_IN_INODE {
+        return 0;
+    }
+    size.div_ceil(BLOCK_BYTES.into()) * u64::from(BLOCK_BYTES / 512)
 }
 
 /// Whether a way from the root leads to a directory.
@@ -217,6 +231,14 @@ mod tests {
             [1000, 1009, 1010, 1010]
         );
         assert_eq!(Ids::Same.outside(7), 7);
+    }
+
+    #[test]
+    fn sizes_on_disk_are_those_of_ext4() {
+        let regular = [0, 1, 4096, 4097].map(|size| sectors(libc::S_IFREG, size));
+        assert_eq!(regular, [0, 8, 8, 16]);
+        let links = [1, 59, 60].map(|size| sectors(libc::S_IFLNK, size));
+        assert_eq!(links, [0, 0, 8]);
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Reply {
     pub(crate) fn attributes(&mut self, of: &Attributes) {
         self.u64(of.inode);
         self.u64(of.size);
-        self.u64(of.size.div_ceil(512));
+        self.u64(of.sectors);
         for _access_modification_change in 0..3 {
             self.u64(of.mtime.cast_unsigned());
         }

@@ -314,7 +314,7 @@ impl Layers {
         for (position, layer) in stack.iter().enumerate() {
             let index = &tree.layers()[position];
             if self.store.blobs().has(&layer.blob)
-                || !self.lazy().can_read(layer)
+                || !self.lazy().can_read_all(layer)
                 || !index.is_readable_in_parts()
             {
                 break;

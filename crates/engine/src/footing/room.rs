@@ -98,6 +98,11 @@ impl Room {
         }
     }
 
+    /// What was allowed.
+    pub(crate) fn budget(&self) -> Option<u64> {
+        self.budget
+    }
+
     /// What of it is left.
     pub(crate) fn left(&self) -> Option<u64> {
         let taken = *self.taken.lock().expect("no panics under this lock");

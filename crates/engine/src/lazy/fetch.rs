@@ -22,7 +22,7 @@ const REQUEST_BYTES: u64 = 4 << 20;
 const REQUEST_TAR_BYTES: u64 = 16 << 20;
 /// Bytes of blob that are fetched for one span at most, where decompression has to begin far in
 /// front of it: 32 MiB.
-const REQUEST_BYTES_MAX: u64 = 32 << 20;
+pub(super) const REQUEST_BYTES_MAX: u64 = 32 << 20;
 /// How often a part is fetched again that was damaged on the way.
 const ATTEMPTS_MAX: u32 = 2;
 

@@ -172,6 +172,17 @@ impl Lazy {
         believed.insert(blob.digest.clone(), Arc::new(table));
     }
 
+    /// Whether every part of the layer can be read, also those that decompression has a long way to.
+    pub(crate) fn can_read_all(&self, layer: &LayerRef) -> bool {
+        let in_reach = |table: &SeekTable| {
+            (0..table.len()).all(|span| {
+                let range = table.blob_range(&(span..span + 1));
+                range.end - range.start <= fetch::REQUEST_BYTES_MAX
+            })
+        };
+        self.can_read(layer) && self.table(layer).is_ok_and(|table| in_reach(&table))
+    }
+
     /// The layer is to be read as a whole from now on. A table that led to wrong bytes is forgotten
     /// for good.
     pub(crate) fn give_up(&self, blob: &Descriptor) {
