@@ -128,8 +128,6 @@ fn keys() -> BTreeSet<String> {
         .filter_map(|line| line.split_whitespace().next())
         // All axes are one mechanism: one with rebuilds and one with bases of its own show it.
         .filter(|key| !key.starts_with("growth") || AXES.contains(key))
-        // A remote cache comes with --cache-to.
-        .filter(|key| !key.starts_with('i') && !key.ends_with("-shared"))
         .map(str::to_owned)
         .collect()
 }
