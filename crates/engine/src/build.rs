@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
-use oci::Repository;
+use oci::{Digest, Repository};
 use store::layer::{LayerOptions, default_level};
 use tokio::task::JoinHandle;
 
+use crate::annotations::Annotated;
 use crate::assemble::{assemble, rfc3339};
-use crate::cache::{Caches, Ending};
+use crate::cache::{CacheTarget, Caches, Ending, inline};
 use crate::cache_mounts::KeptMounts;
 use crate::copy::context::Context;
-use crate::drive::{Drive, DriveError};
+use crate::drive::{Drive, DriveError, Reached};
 use crate::emulation::Emulation;
 use crate::error::BuildError;
-use crate::event::Event;
+use crate::event::{Event, StepOutcome};
 use crate::explain::failed_step;
 use crate::export::registry::Uploads;
 use crate::export::{self, Exported};
@@ -79,7 +80,7 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
         Err(_) => Ending::Failed,
     };
     let explanation = build.workshop.tracer.explanation();
-    let id = build.keep_trace(made.as_ref().ok().map(|(images, ..)| images));
+    let id = build.keep_trace(made.as_ref().ok());
     if ending == Ending::Done {
         build.workshop.layers.share().await;
     }
@@ -215,8 +216,21 @@ impl Build {
         text: &Text,
     ) -> Result<(ImageSet, Vec<StepReport>, Exported), BuildError> {
         loop {
-            let (outputs, steps) = self.drive(request, ports, text).await?;
-            let images = self.assemble(request, outputs);
+            let Reached {
+                outputs,
+                steps,
+                came_of,
+            } = self.drive(request, ports, text).await?;
+            let images = self.assemble(request, outputs, &came_of);
+            // What has been printed cannot be taken back.
+            if request.outputs.iter().any(Output::is_stdout) {
+                self.caches
+                    .try_layers(&images, ports, &self.workshop.layers)
+                    .await;
+                if self.caches.give_up() {
+                    continue;
+                }
+            }
             match self.export(request, ports, &images).await {
                 Ok(exported) => return Ok((images, steps, exported)),
                 Err(error) if ports.interrupt.is_triggered() || !self.caches.give_up() => {
@@ -239,7 +253,7 @@ impl Build {
         request: &BuildRequest,
         ports: &Ports,
         text: &Text,
-    ) -> Result<(Vec<StepOutput>, Vec<StepReport>), BuildError> {
+    ) -> Result<Reached, BuildError> {
         let options = SolverOptions {
             no_cache: request.no_cache,
             salt: salt(request),
@@ -251,6 +265,7 @@ impl Build {
             workshop: Arc::clone(&self.workshop),
             caches: Arc::clone(&self.caches),
             hits: HashMap::new(),
+            tells_what_came_of: request.cache.to.contains(&CacheTarget::Inline),
             interrupt: ports.interrupt.clone(),
             parallel: request.threads.max(1),
             running: 0,
@@ -277,11 +292,17 @@ impl Build {
 
     /// Keeps what the next build is compared with, here and in shared caches. Gives the id of this
     /// one.
-    fn keep_trace(&self, images: Option<&ImageSet>) -> Option<String> {
+    fn keep_trace(&self, made: Option<&(ImageSet, Vec<StepReport>, Exported)>) -> Option<String> {
         let tracer = &self.workshop.tracer;
-        let image = images.map(|images| images.descriptor().digest);
+        let image = made.map(|(images, ..)| images.descriptor().digest);
         let id = tracer.keep(image.as_ref());
+        // A build in which nothing was carried out has nothing to say, and writes nothing.
+        let is_cached = |steps: &[StepReport]| {
+            let mut steps = steps.iter();
+            steps.all(|step| step.outcome == StepOutcome::Cached)
+        };
         if self.caches.are_filled()
+            && !made.is_some_and(|(_, steps, _)| is_cached(steps))
             && let Some(trace) = tracer.carried()
         {
             self.caches.keep_trace(tracer.carried_name(), &trace);
@@ -298,14 +319,28 @@ impl Build {
         }
     }
 
-    pub(crate) fn assemble(&self, request: &BuildRequest, outputs: Vec<StepOutput>) -> ImageSet {
+    pub(crate) fn assemble(
+        &self,
+        request: &BuildRequest,
+        outputs: Vec<StepOutput>,
+        came_of: &[BTreeMap<Digest, usize>],
+    ) -> ImageSet {
         let created = rfc3339(request.epoch_seconds);
-        let mut images = self
-            .graph
-            .targets
-            .iter()
-            .zip(outputs)
-            .map(|(target, output)| assemble(target, output, &request.annotations, &created));
+        let mut images =
+            self.graph
+                .targets
+                .iter()
+                .zip(outputs)
+                .enumerate()
+                .map(|(number, (target, output))| {
+                    let mut annotations = request.annotations.clone();
+                    if let Some(came_of) = came_of.get(number) {
+                        let value = inline::value(&output.stack, came_of);
+                        let name = inline::ANNOTATION.to_owned();
+                        annotations.add(Annotated::Manifest(None), name, value);
+                    }
+                    assemble(target, output, &annotations, &created)
+                });
         match &request.shape {
             Shape::Image => {
                 let image = images.next().expect("a build has a target");

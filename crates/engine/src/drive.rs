@@ -1,7 +1,7 @@
 //! Asks the solver what to do and does it, several things at a time, until the
 //! targets are there or something failed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,12 +34,24 @@ pub(crate) struct Drive {
     /// Who knew the results that were not made.
     pub hits: HashMap<StepId, CachePlace>,
     pub interrupt: Interrupt,
+    /// Whether it is to be told which layers came of which keys.
+    pub tells_what_came_of: bool,
     /// Steps that run at once.
     pub parallel: usize,
     /// Those that run now.
     pub running: usize,
     /// What is to be carried out, and has not been started.
     pub ready: Vec<(StepId, Vec<CacheKey>)>,
+}
+
+/// What there is once the targets are reached.
+pub(crate) struct Reached {
+    /// In the order of the targets.
+    pub outputs: Vec<StepOutput>,
+    pub steps: Vec<StepReport>,
+    /// For each target how many of its layers, from the bottom, came of which key; empty when
+    /// nobody asked.
+    pub came_of: Vec<BTreeMap<Digest, usize>>,
 }
 
 /// Why a target was not reached.
@@ -71,7 +83,7 @@ impl Drive {
     pub(crate) async fn reach_targets(
         mut self,
         uploads: &mut Option<Uploads>,
-    ) -> Result<(Vec<StepOutput>, Vec<StepReport>), DriveError> {
+    ) -> Result<Reached, DriveError> {
         let mut times: HashMap<StepId, Duration> = HashMap::new();
         let reached = self.reach(uploads, &mut times).await;
         let tracer = &self.workshop.tracer;
@@ -79,7 +91,12 @@ impl Drive {
             tracer.learn(trace);
         }
         tracer.draw(&self.graph, &self.solver, &times);
-        Ok((reached?, self.report(&times)))
+        let outputs = reached?;
+        Ok(Reached {
+            came_of: self.came_of(&outputs),
+            outputs,
+            steps: self.report(&times),
+        })
     }
 
     async fn reach(
@@ -235,6 +252,15 @@ impl Drive {
         })
     }
 
+    /// As [`Self::recall`], and in what was read of the shared caches.
+    fn recall_anywhere(&self, step: StepId, key: &CacheKey) -> Option<Found> {
+        self.recall(step, key).or_else(|| {
+            let base = self.base_of(step);
+            self.caches.find_known(key.digest(), &base)?;
+            self.recall(step, key)
+        })
+    }
+
     /// Takes what the caches said.
     fn probed(&mut self, step: StepId, kind: KeyKind, key: &CacheKey, hit: Option<Found>) {
         if let Some(found) = &hit {
@@ -277,13 +303,39 @@ impl Drive {
             let Some(key) = self.solver.key(id, KeyKind::Definition) else {
                 continue;
             };
-            if self.recall(id, key).is_none() {
-                self.caches.find_known(key.digest(), &self.base_of(id));
-            }
-            if self.recall(id, key).is_some() {
+            if self.recall_anywhere(id, key).is_some() {
                 self.keep(id, key);
             }
         }
+    }
+
+    /// Which layers of the targets came of which keys: only of keys that are known in every build,
+    /// so that equal builds say the same.
+    fn came_of(&self, outputs: &[StepOutput]) -> Vec<BTreeMap<Digest, usize>> {
+        if !self.tells_what_came_of {
+            return Vec::new();
+        }
+        let targets = self.graph.targets.iter().zip(outputs);
+        let came_of = targets.map(|(target, output)| {
+            let mut came_of = BTreeMap::new();
+            let mut at = Some(target.step);
+            while let Some(id) = at {
+                let step = self.graph.step(id);
+                at = step.parent;
+                if matches!(step.kind, StepKind::Scratch | StepKind::Base(_)) {
+                    continue;
+                }
+                let id = self.first(id);
+                if let Some(key) = self.solver.key(id, KeyKind::Definition)
+                    && let Some(found) = self.recall_anywhere(id, key)
+                    && output.stack.starts_with(&found.output.stack)
+                {
+                    came_of.insert(key.digest().clone(), found.output.stack.len());
+                }
+            }
+            came_of
+        });
+        came_of.collect()
     }
 
     /// Begins at the targets again: what was done is in the store, and what could not be had is

@@ -12,6 +12,7 @@ use oci::{ChainId, Digest, Reference, Repository};
 use store::unpacked::UnpackedKey;
 
 use crate::build::{Build, Tracing, named_contexts, salt};
+use crate::cache::CacheTarget;
 use crate::error::BuildError;
 use crate::event::StepNumber;
 use crate::explain::failed_step;
@@ -274,7 +275,11 @@ impl Outlook<'_> {
     /// The images, where all of their layers are known.
     fn images(&self, request: &BuildRequest) -> Option<ImageSet> {
         let outputs = self.solver.outputs()?.into_iter().cloned().collect();
-        Some(self.build.assemble(request, outputs))
+        // A cache in the image says what is only known once all is made.
+        if request.cache.to.contains(&CacheTarget::Inline) {
+            return None;
+        }
+        Some(self.build.assemble(request, outputs, &[]))
     }
 
     /// What is known of the layers of a step's output: those that are sure, from the lowest on,

@@ -183,6 +183,18 @@ pub enum Output {
     Load,
 }
 
+impl Output {
+    /// Whether it is printed.
+    pub(crate) fn is_stdout(&self) -> bool {
+        match self {
+            Self::Oci { destination, .. }
+            | Self::Docker { destination }
+            | Self::Tar { destination, .. } => *destination == Destination::Stdout,
+            Self::Registry | Self::Image | Self::Local { .. } | Self::Load => false,
+        }
+    }
+}
+
 /// Whether the files of a platform are in a directory of its own, such as `linux_arm64`
 /// (`platform-split`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,13 +19,16 @@ use std::time::Duration;
 
 use graph::CacheKey;
 use oci::{Descriptor, Digest, Repository};
-use shelf::Address;
+use shelf::{Address, Shelf};
 use store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::event::{Event, Reporter};
+use crate::export::supply::Supply;
+use crate::image_set::ImageSet;
 use crate::interrupt::Interrupt;
+use crate::layers::Layers;
 use crate::lazy::Shelves;
 use crate::origins::Origins;
 use crate::output::StepOutput;
@@ -119,7 +122,7 @@ impl Caches {
             let (sender, receiver) = mpsc::unbounded_channel();
             let stop = Arc::new(Notify::new());
             let writer = Writer {
-                shelf,
+                shelf: Arc::clone(&shelf),
                 source: same.map(|position| Arc::clone(&sources[position])),
                 store: ports.store.clone(),
                 client: ports.client.clone(),
@@ -237,12 +240,8 @@ impl Caches {
                 CacheMode::Min => in_image,
                 CacheMode::Max => true,
             };
-            let entries = target.entries.lock().expect("no panics under this lock");
-            if let Some(entries) = &*entries
-                && wanted
-            {
-                // One that has given up has said so.
-                let _ = entries.send(entry.clone());
+            if wanted {
+                target.send(entry.clone());
             }
         }
     }
@@ -262,14 +261,39 @@ impl Caches {
         !lost.is_empty()
     }
 
+    /// Reads those layers of images that only a cache said to have, to find out whether they can
+    /// be had.
+    pub(crate) async fn try_layers(&self, images: &ImageSet, ports: &Ports, layers: &Layers) {
+        let provided = {
+            let provided = self.provided.lock().expect("no panics under this lock");
+            provided.clone()
+        };
+        let tried: Vec<Descriptor> = images
+            .layers()
+            .filter(|layer| provided.contains(&layer.blob.digest))
+            .map(|layer| layer.blob.clone())
+            .collect();
+        let supply = Supply::new(ports, layers);
+        let reading = move || {
+            for blob in tried {
+                // What fails is noted where it fails.
+                if let Ok(mut reader) = supply.open(&blob)
+                    && let Err(error) = std::io::copy(&mut reader, &mut std::io::sink())
+                {
+                    reader.failure(error);
+                }
+            }
+        };
+        tokio::task::spawn_blocking(reading)
+            .await
+            .expect("reading a blob does not panic");
+    }
+
     /// Lets the caches come to their end.
     pub(crate) async fn finish(&self, ending: Ending, interrupt: &Interrupt) {
         for target in &self.targets {
-            target
-                .entries
-                .lock()
-                .expect("no panics under this lock")
-                .take();
+            let mut entries = target.entries.lock().expect("no panics under this lock");
+            entries.take();
         }
         let tasks: Vec<(&Target, JoinHandle<()>)> = self
             .targets
@@ -305,6 +329,16 @@ impl Caches {
                     task.abort();
                 }
             }
+        }
+    }
+}
+
+impl Target {
+    /// One that has given up has said so.
+    fn send(&self, entry: Entry) {
+        let entries = self.entries.lock().expect("no panics under this lock");
+        if let Some(entries) = &*entries {
+            let _ = entries.send(entry);
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod registry;
 mod replace;
 mod root_files;
 mod sink;
-mod supply;
+pub(crate) mod supply;
 mod tar;
 
 use std::error::Error;

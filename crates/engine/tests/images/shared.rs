@@ -368,3 +368,60 @@ fn builds_that_fill_one_cache_at_once_do_no_harm() {
         assert!(found > 0, "{cache}");
     }
 }
+
+#[test]
+fn an_image_is_a_cache_of_its_own_layers() {
+    let bench = Bench::with_files();
+    let mut request = bench.request_with(DOCKERFILE, &[], &[]);
+    request.cache.to = vec![CacheTarget::Inline];
+    let first = bench.on_new_machine(&request);
+    let again = bench.on_new_machine(&request);
+    assert_eq!(first.report.manifest, again.report.manifest);
+    let place = format!("{}/out:1", bench.registry.host());
+    let image = Address::Registry(place.parse().unwrap());
+    request.cache.from = vec![image.clone()];
+    let found = bench.on_new_machine(&request);
+    assert_eq!(found.warnings, Vec::<String>::new());
+    // The image, and with it what it was copied from.
+    assert_eq!(found.found_in(&image), 3);
+    assert_eq!(found.report.manifest, first.report.manifest);
+    bench.file("c: new");
+    let changed = bench.on_new_machine(&request);
+    assert_eq!(changed.found_in(&image), 2);
+    validate_image(&bench.registry, "out", "1").unwrap();
+}
+
+#[test]
+fn archives_are_written_again_from_what_was_made_again() {
+    let bench = Bench::with_files();
+    let place = tempfile::tempdir().unwrap();
+    let cache = directory(place.path());
+    bench.fill(&cache);
+    for blob in fs::read_dir(place.path().join("blobs/sha256")).unwrap() {
+        let path = blob.unwrap().path();
+        if fs::read(&path).unwrap().starts_with(&[0x1f, 0x8b]) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let mut request = bench.request_with(DOCKERFILE, &[cache], &[]);
+    let target = tempfile::tempdir().unwrap();
+    request.outputs = vec![Output::Oci {
+        destination: engine::Destination::File(target.path().join("image.tar")),
+        tar: true,
+    }];
+    let built = bench.on_new_machine(&request);
+    assert!(!built.warnings.is_empty());
+    let clean = bench.on_new_machine(&bench.request(DOCKERFILE));
+    assert_eq!(built.report.manifest, clean.report.manifest);
+}
+
+#[test]
+fn another_machine_can_say_what_changed() {
+    let bench = Bench::with_files();
+    let cache = bench.cache();
+    bench.fill(&cache);
+    bench.file("c: new");
+    let built = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache], &[]));
+    let causes = format!("{:?}", built.report.explanation.causes);
+    assert!(causes.contains("\"c\""), "{causes}");
+}
