@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use testkit::{Action, Endpoint, Match, Method};
+use testkit::{Action, Bucket, BucketAuth, BucketFault, Endpoint, Match, Method};
 
 use crate::site::{Caller, REGISTRY, Site};
 
@@ -329,4 +329,80 @@ fn a_shelf_that_fails_is_a_warning_and_a_right_build() {
     let tag = format!("{REGISTRY}/app:1");
     build(&site, "one", WRITE, &["--push", "-t", &tag]);
     site.nothing_is_left();
+}
+
+/// A bucket and a CI's cache, and how they are named on the command line.
+fn services() -> Vec<(&'static str, Bucket, String)> {
+    let s3 = Bucket::start(BucketAuth::Aws {
+        key: "id".to_owned(),
+        secret: "secret".to_owned(),
+        region: "eu-1".to_owned(),
+    });
+    let s3_spec = format!(
+        "type=s3,bucket=b,region=eu-1,endpoint_url={},use_path_style=true,access_key_id=id,\
+         secret_access_key=secret",
+        s3.url()
+    );
+    let gha = Bucket::start(BucketAuth::Bearer("token".to_owned()));
+    let gha_spec = format!("type=gha,url_v2={},token=token", gha.url());
+    vec![("s3", s3, s3_spec), ("gha", gha, gha_spec)]
+}
+
+#[test]
+fn buckets_and_the_caches_of_a_ci_keep_mounts_too() {
+    let Some(site) = Site::new(Caller::Ourselves) else {
+        return;
+    };
+    for (name, service, spec) in services() {
+        let both = ["--cache-mounts-from", &spec, "--cache-mounts-to", &spec];
+        let wrote = build(&site, &format!("{name}-one"), WRITE, &both);
+        assert!(wrote.contains("kept in"), "{wrote}");
+        let other = format!("{name}-other");
+        let read = build(&site, &other, READ, &["--cache-mounts-from", &spec]);
+        assert_eq!(words(&read, "SUM-"), words(&wrote, "SUM-"), "{read}");
+        assert!(!read.contains("warning"), "{read}");
+        assert!(!wrote.contains("secret_access_key") && !wrote.contains("token=token"));
+        // What is new goes there too.
+        let more = "FROM REGISTRY/base:1\nRUN --mount=type=cache,target=/c echo more > /c/more\n";
+        build(&site, &format!("{name}-one"), more, &both);
+        let again = READ.replace("ls /c", "ls /c /");
+        let read = build(
+            &site,
+            &format!("{name}-third"),
+            &again,
+            &["--cache-mounts-from", &spec],
+        );
+        assert_eq!(words(&read, "HAS-more").len(), 1, "{read}");
+
+        // Slow comes first: a machine that could not read what is there keeps what it has.
+        for (number, fault) in [
+            BucketFault::Slow,
+            BucketFault::Status(401, None),
+            BucketFault::Status(403, None),
+            BucketFault::Status(404, None),
+            BucketFault::Status(429, Some(3600)),
+            BucketFault::Status(500, Some(0)),
+            BucketFault::Reset,
+            BucketFault::Truncate,
+            BucketFault::Flip,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            service.fault(fault.clone(), u32::MAX);
+            let machine = format!("{name}-{number}");
+            let dockerfile = "FROM REGISTRY/base:1\nRUN --mount=type=cache,target=/c \
+                              ls /c | sed s/^/HAS-/; echo new > /c/new; echo right > /done\n";
+            let said = build(&site, &machine, dockerfile, &both);
+            service.fault(BucketFault::None, 0);
+            let has = words(&said, "HAS-").len();
+            match fault {
+                BucketFault::Slow => assert_eq!(has, 6, "{said}"),
+                _ => assert_eq!(has, 0, "{fault:?}: {said}"),
+            }
+            let is_silent = matches!(fault, BucketFault::Slow | BucketFault::Status(404, _));
+            assert!(is_silent || said.contains("warning: "), "{fault:?}: {said}");
+            site.verify(&machine);
+        }
+    }
 }
