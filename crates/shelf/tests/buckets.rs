@@ -358,3 +358,58 @@ async fn addresses_that_cannot_be_are_told_at_once() {
         "not the URL of a service",
     );
 }
+
+/// Files of credentials are exchanged for tokens, and a token service that refuses is a refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_credentials_become_tokens() {
+    let service = Bucket::start(BucketAuth::Bearer("token".to_owned()));
+    let tokens = testkit::Web::start();
+    tokens.text("/subject", r#"{"value":"vouched"}"#);
+    tokens.text("/token", r#"{"access_token":"token","expires_in":3600}"#);
+    tokens.text("/other", r#"{"access_token":"not yet","expires_in":3600}"#);
+    tokens.text(
+        "/become",
+        r#"{"accessToken":"token","expireTime":"2040-01-01T00:00:00Z"}"#,
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("credentials");
+    let check = async |text: String, expected: Option<ShelfErrorKind>| {
+        std::fs::write(&file, &text).unwrap();
+        let address = Address::Gcs(GcsAddress {
+            bucket: "bucket".to_owned(),
+            paths: paths(),
+            endpoint_url: Some(service.url()),
+            credentials_file: Some(file.clone()),
+            token: None,
+        });
+        let found = match shelf(&address) {
+            Ok(shelf) => shelf.document(&DocumentName::main()).await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(found.err().map(|error| error.kind()), expected, "{text}");
+    };
+    let user = |path: &str| {
+        format!(
+            r#"{{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"{}"}}"#,
+            tokens.url(path)
+        )
+    };
+    let external = |more: &str| {
+        format!(
+            r#"{{"type":"external_account","audience":"a","subject_token_type":"t","token_url":"{}","credential_source":{{"url":"{}","format":{{"type":"json","subject_token_field_name":"value"}}}}{more}}}"#,
+            tokens.url(if more.is_empty() { "/token" } else { "/other" }),
+            tokens.url("/subject")
+        )
+    };
+    check(user("/token"), None).await;
+    check(user("/absent"), Some(ShelfErrorKind::Denied)).await;
+    check(user("/subject"), Some(ShelfErrorKind::Denied)).await;
+    check(external(""), None).await;
+    let impersonation = format!(
+        r#","service_account_impersonation_url":"{}""#,
+        tokens.url("/become")
+    );
+    check(external(&impersonation), None).await;
+    check("{}".to_owned(), Some(ShelfErrorKind::Unusable)).await;
+    check("secret".to_owned(), Some(ShelfErrorKind::Unusable)).await;
+}

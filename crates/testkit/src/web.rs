@@ -151,6 +151,10 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             }
         }
     }
+    // What was sent is taken, or the connection would be reset before the answer is read.
+    let length = headers.get("content-length");
+    let length = length.and_then(|text| text.parse().ok()).unwrap_or(0);
+    std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
     let page = {
         let mut state = state.lock().expect("no panics here");
         let bare = path.split('?').next().unwrap_or("/");

@@ -10,9 +10,9 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, RANGE};
 use http::{HeaderMap, HeaderValue};
 use registry::Secret;
 use reqwest::{Client, Method, Response, Url};
-use serde::Deserialize;
 
-use super::http::{Call, Content, HttpTrouble, read_all, send};
+use super::google::Credentials;
+use super::http::{Call, Content, HttpTrouble, send};
 use super::sign::{aws, azure_text, encode, hmac};
 use crate::{AzblobAddress, GcsAddress, S3Address, S3Credentials, ShelfErrorKind};
 
@@ -24,11 +24,6 @@ const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 const REGION: &str = "us-east-1";
 const AZURE_VERSION: &str = "2021-08-06";
 const GCS_ENDPOINT: &str = "https://storage.googleapis.com";
-const GOOGLE_TOKENS: &str = "https://oauth2.googleapis.com/token";
-/// The largest file of credentials, in bytes.
-const CREDENTIALS_BYTES_MAX: u64 = 64 * 1024;
-/// A token is renewed this long before its end.
-const TOKEN_SLACK: Duration = Duration::from_secs(60);
 
 /// A bucket.
 pub(crate) struct Objects {
@@ -46,21 +41,13 @@ enum Service {
         credentials: Option<S3Credentials>,
     },
     Gcs {
-        user: Option<AuthorizedUser>,
+        user: Option<Box<Credentials>>,
         token: tokio::sync::Mutex<Option<(Secret, Option<Instant>)>>,
     },
     Azblob {
         account: String,
         key: Option<Vec<u8>>,
     },
-}
-
-/// Credentials of a user, as `gcloud auth application-default login` keeps them.
-#[derive(Deserialize)]
-struct AuthorizedUser {
-    client_id: String,
-    client_secret: String,
-    refresh_token: String,
 }
 
 impl Objects {
@@ -99,7 +86,7 @@ impl Objects {
         let endpoint = address.endpoint_url.as_deref().unwrap_or(GCS_ENDPOINT);
         let user = match (&address.token, &address.credentials_file) {
             (Some(_), _) | (None, None) => None,
-            (None, Some(path)) => Some(authorized_user(path)?),
+            (None, Some(path)) => Some(Box::new(Credentials::read(path)?)),
         };
         Ok(Self {
             client,
@@ -296,60 +283,12 @@ impl Objects {
             (Some((known, end)), _) if !is_over(end) => Ok(Some(known.clone())),
             (_, None) => Ok(None),
             (_, Some(user)) => {
-                let (fresh, end) = renew(&self.client, user).await?;
+                let (fresh, end) = user.token(&self.client).await?;
                 *token = Some((fresh.clone(), Some(end)));
                 Ok(Some(fresh))
             }
         }
     }
-}
-
-/// Exchanges what a user has for a token (RFC 6749, section 6).
-async fn renew(client: &Client, user: &AuthorizedUser) -> Result<(Secret, Instant), HttpTrouble> {
-    #[derive(Deserialize)]
-    struct Granted {
-        access_token: String,
-        #[serde(default)]
-        expires_in: u64,
-    }
-
-    let failed = |reason: String| HttpTrouble::new(ShelfErrorKind::Denied, reason);
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("client_id", &user.client_id),
-        ("client_secret", &user.client_secret),
-        ("refresh_token", &user.refresh_token),
-    ];
-    let answer = client
-        .post(GOOGLE_TOKENS)
-        .form(&form)
-        .send()
-        .await
-        .map_err(|error| failed(error.without_url().to_string()))?;
-    if !answer.status().is_success() {
-        return Err(failed(format!("no token is given: {}", answer.status())));
-    }
-    let bytes = read_all(answer, 64 * 1024).await?;
-    let granted: Granted = serde_json::from_slice(&bytes)
-        .map_err(|_| failed("the answer of the token service cannot be understood".to_owned()))?;
-    let life = Duration::from_secs(granted.expires_in).saturating_sub(TOKEN_SLACK);
-    Ok((Secret::new(granted.access_token), Instant::now() + life))
-}
-
-fn authorized_user(path: &std::path::Path) -> Result<AuthorizedUser, String> {
-    use std::io::Read as _;
-    let failed = |reason: String| format!("the credentials {}: {reason}", path.display());
-    let mut text = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(CREDENTIALS_BYTES_MAX).read_to_end(&mut text))
-        .map_err(|error| failed(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|_| {
-        failed(
-            "only those of a user (authorized_user) can be used; for an account of a service give \
-             a token, such as that of `gcloud auth print-access-token`"
-                .to_owned(),
-        )
-    })
 }
 
 fn parse(text: &str) -> Result<Url, String> {
