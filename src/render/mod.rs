@@ -92,7 +92,7 @@ impl Presentation {
     pub(crate) fn explain(self, report: &BuildReport) {
         match self.shape {
             Shape::Tty | Shape::Plain => {
-                self.print(&explain::explanation_text(&report.explanation))
+                self.print(&explain::explanation_text(&report.explanation));
             }
             // It is in the last line.
             Shape::Json => {}

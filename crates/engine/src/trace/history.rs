@@ -48,6 +48,7 @@ pub struct Account {
     /// Of these, carried out.
     pub ran: usize,
     /// Why; kept apart from the list, and empty where nothing was carried out.
+    #[serde(skip)]
     pub explanation: Explanation,
     /// Tells whether another build of the same Dockerfile came to the same.
     pub(crate) signature: String,
@@ -90,9 +91,9 @@ pub fn explain(store: &Store, which: &WhichBuild) -> Result<Account, ExplainErro
         WhichBuild::Last => builds.pop().ok_or(ExplainError::NoBuild)?,
         WhichBuild::Named(wanted) => named(builds, wanted)?,
     };
-    let explanation = explanation_of(store, &found.id);
+    let explanation = read(store, &explanation_name(&found.id));
     Ok(Account {
-        explanation: explanation.unwrap_or(found.explanation),
+        explanation: explanation.unwrap_or_default(),
         ..found
     })
 }
@@ -148,10 +149,6 @@ pub(crate) fn remember_account(store: &Store, mut known: Vec<Account>, mut accou
         }
     }
     write(store, &name("builds"), &known);
-}
-
-fn explanation_of(store: &Store, id: &str) -> Option<Explanation> {
-    read(store, &explanation_name(id))
 }
 
 fn explanation_name(id: &str) -> Digest {

@@ -492,7 +492,7 @@ impl Tracer {
         let lines = instructions
             .filter(|instruction| sets(&instruction.kind))
             .map(|instruction| LineColumn::at(text, instruction.span.start).line);
-        lines.filter(|line| *line < before).last()
+        lines.filter(|line| *line < before).next_back()
     }
 }
 
