@@ -20,10 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let scanned = scan(File::open(&path)?, options)?;
         let index = scanned.index;
         println!(
-            "{} {} entries, {} spans",
+            "{} {} entries, {} spans, index of {} bytes, table of {}",
             index.diff_id.0,
             index.entries.len(),
-            scanned.table.len()
+            scanned.table.len(),
+            index.encode().len(),
+            scanned.table.encode(&index.diff_id.0).len()
         );
     }
     Ok(())

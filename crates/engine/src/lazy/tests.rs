@@ -179,7 +179,7 @@ fn what_lies_is_refused() {
         edit(board, |body| body["diff_id"] = other.as_str().into());
     });
     check("damaged", |board, _, _| {
-        replace(board, "index", b"nonsense")
+        replace(board, "index", b"nonsense");
     });
     check("damaged", |board, layer, scanned| {
         let table = scanned.table.encode(&layer.blob.digest);
@@ -190,7 +190,7 @@ fn what_lies_is_refused() {
         replace(board, "table", &other);
     });
     check("damaged", |board, _, _| {
-        replace_packed(board, "table", vec![7; 50])
+        replace_packed(board, "table", vec![7; 50]);
     });
     check("another layer", |board, _, scanned| {
         let mut index = scanned.index.clone();
