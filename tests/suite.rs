@@ -23,6 +23,7 @@ mod mounted;
 mod mounts;
 mod platforms;
 mod run;
+mod shared_cache;
 mod site;
 mod sources;
 mod stress;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use graph::CacheKey;
 use oci::{Descriptor, Digest, Repository};
-use shelf::{Address, Shelf};
+use shelf::Address;
 use store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
