@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -629,5 +630,51 @@ fn an_ordinary_user_gets_the_same_of_a_base() {
     assert_eq!(made(&root, "store", ALWAYS), expected);
     assert_eq!(made(&site, "store", ALWAYS), expected);
     site.verify("store");
+
+    // As on most machines, where everybody may open it.
+    let context = site.context("indexing", "FROM REGISTRY/base:1\nCOPY Dockerfile /\n");
+    site.built("viewed", "indexed", &context, &[]);
+    site.registry.clear_log();
+    let context = site.context("context", text);
+    let build = site.build("viewed", "made", &context, ALWAYS);
+    let output = with_fuse_for_everybody(&site, &build).output();
+    assert_eq!(site.success(&output.expect("unshare starts")), expected);
+    let log = site.registry.log();
+    let mut blobs = log
+        .iter()
+        .filter(|request| request.endpoint == Endpoint::Blob && request.method == Method::GET);
+    assert!(
+        blobs.all(|request| request.header("range").is_some()),
+        "{:#?}",
+        site.registry.lines()
+    );
     site.nothing_is_left();
+}
+
+/// The same command of an ordinary user, in a mount namespace whose `/dev/fuse` is open to all.
+fn with_fuse_for_everybody(site: &Site, command: &Command) -> Command {
+    let home = fs::metadata(site.path("home")).expect("a directory");
+    let (uid, gid) = (home.uid().to_string(), home.gid().to_string());
+    let node = site.path("fuse");
+    let device = rustix::fs::makedev(10, 229);
+    let character = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, &node, character, 0o600.into(), device)
+        .expect("we are root");
+    fs::set_permissions(&node, fs::Permissions::from_mode(0o666)).expect("our node");
+    let mut wrapped = Command::new("unshare");
+    wrapped
+        .args(["--mount", "sh", "-c"])
+        .arg("mount --bind \"$1\" /dev/fuse && shift && exec setpriv \"$@\"")
+        .arg("sh")
+        .arg(&node)
+        .args(["--reuid", &uid, "--regid", &gid, "--clear-groups"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(site.path("work"))
+        .env_clear()
+        .stdin(std::process::Stdio::null());
+    for (name, value) in command.get_envs() {
+        wrapped.env(name, value.unwrap_or_default());
+    }
+    wrapped
 }
