@@ -215,7 +215,7 @@ fn records_of_lost_blobs_are_no_hits() {
         .clone();
     let name = layer.as_str().strip_prefix("sha256:").unwrap();
     let mut removed = 0;
-    let mut pending = vec![bench.store.path().to_owned()];
+    let mut pending = vec![bench.store.path().join("blobs")];
     while let Some(directory) = pending.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -233,7 +233,7 @@ fn records_of_lost_blobs_are_no_hits() {
             }
         }
     }
-    assert_eq!(removed, 1, "the layer is one file of the store");
+    assert_eq!(removed, 1, "the layer is one blob of the store");
     let second = bench.build(dockerfile).unwrap();
     assert_eq!(second.steps[0].outcome, StepOutcome::Ran);
     assert_eq!(second.manifest, first.manifest);
