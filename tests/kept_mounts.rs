@@ -38,12 +38,12 @@ const WRITE: &str = "FROM REGISTRY/base:1\n\
     RUN --mount=type=cache,target=/c mkdir -p /c/deep; echo hello > /c/deep/file; \
     ln /c/deep/file /c/again; ln -s deep/file /c/link; echo mine > /c/mine; chown 5:6 /c/mine; \
     chmod 640 /c/mine; head -c 3000000 /dev/urandom > /c/large; \
-    touch -d '2020-02-02 02:02:02' /c/deep/file /c/large /c/mine; cksum /c/large | sed s/^/SUM-/\n";
+    touch -d '2020-02-02 02:02:02' /c/deep/file /c/large /c/mine; sha256sum /c/large | sed s/^/SUM-/\n";
 
 /// Says what is there.
 const READ: &str = "FROM REGISTRY/base:1\n\
     RUN --mount=type=cache,target=/c cat /c/link; \
-    stat -c 'SEEN-%n-%a-%u-%g-%h-%Y' /c/deep/file /c/mine; cksum /c/large | sed s/^/SUM-/; \
+    stat -c 'SEEN-%n-%a-%u-%g-%h-%Y' /c/deep/file /c/mine; sha256sum /c/large | sed s/^/SUM-/; \
     ls /c | sed s/^/HAS-/\n";
 
 /// The words that begin so.
@@ -92,6 +92,7 @@ fn another_machine_finds_what_was_left() {
             ];
             assert_eq!(words(&read, "SEEN-"), seen, "{read}");
             assert_eq!(words(&read, "SUM-"), words(&wrote, "SUM-"), "{read}");
+            assert_eq!(words(&read, "SUM-").len(), 1, "{read}");
             assert!(read.contains("hello"), "{read}");
             // A build that runs nothing asks for nothing.
             site.registry.clear_log();
@@ -360,6 +361,7 @@ fn buckets_and_the_caches_of_a_ci_keep_mounts_too() {
         let other = format!("{name}-other");
         let read = build(&site, &other, READ, &["--cache-mounts-from", &spec]);
         assert_eq!(words(&read, "SUM-"), words(&wrote, "SUM-"), "{read}");
+        assert_eq!(words(&read, "SUM-").len(), 1, "{read}");
         assert!(!read.contains("warning"), "{read}");
         assert!(!wrote.contains("secret_access_key") && !wrote.contains("token=token"));
         // What is new goes there too.

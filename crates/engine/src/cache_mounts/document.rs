@@ -41,7 +41,7 @@ pub(super) struct MountDocument {
 pub(super) struct Generation {
     pub snapshot: Descriptor,
     pub packs: Vec<Descriptor>,
-    /// When it was made, in seconds since 1970.
+    /// When it was made, in nanoseconds since 1970: builds may follow each other within a second.
     pub saved: u64,
 }
 

@@ -299,7 +299,7 @@ fn is_kept(
     if known.is_some_and(|known| known.snapshot.as_ref() == Some(digest)) {
         return true;
     }
-    let saved = Duration::from_secs(generation.saved);
+    let saved = Duration::from_nanos(generation.saved);
     let is_newer = SystemTime::UNIX_EPOCH
         .checked_add(saved)
         .is_none_or(|saved| used > saved);

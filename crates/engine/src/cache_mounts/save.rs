@@ -106,7 +106,7 @@ impl KeptMounts {
         let mut generations = vec![Generation {
             snapshot: blob,
             packs: snapshot.packs.iter().map(descriptor).collect(),
-            saved: now.map_or(0, |now| now.as_secs()),
+            saved: now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)),
         }];
         generations.extend(before.generations.into_iter().take(GENERATIONS_MAX - 1));
         let document = MountDocument::new(id, &place.scope.to_string(), generations).write();
