@@ -75,7 +75,7 @@ impl CacheFlags<'_> {
         }
         let target = match address {
             Some(address) => CacheTarget::Shelf {
-                address,
+                address: Box::new(address),
                 mode: mode.unwrap_or_default(),
             },
             None if mode == Some(CacheMode::Max) => {

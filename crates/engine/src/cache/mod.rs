@@ -118,7 +118,7 @@ impl Caches {
                 continue;
             };
             filled.push(Arc::clone(&shelf));
-            let same = addresses.iter().position(|from| *from == address);
+            let same = addresses.iter().position(|from| *from == &**address);
             let (sender, receiver) = mpsc::unbounded_channel();
             let stop = Arc::new(Notify::new());
             let writer = Writer {

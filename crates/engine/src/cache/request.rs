@@ -17,7 +17,7 @@ pub enum CacheTarget {
     /// A shelf.
     Shelf {
         /// Where it is.
-        address: Address,
+        address: Box<Address>,
         /// Which steps it gets.
         mode: CacheMode,
     },

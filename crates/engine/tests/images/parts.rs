@@ -270,7 +270,7 @@ fn a_new_machine_learns_from_a_cache_what_is_in_a_layer() {
             }
             if to {
                 request.cache.to.push(engine::CacheTarget::Shelf {
-                    address: cache.clone(),
+                    address: Box::new(cache.clone()),
                     mode: engine::CacheMode::Min,
                 });
             }

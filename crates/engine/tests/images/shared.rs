@@ -70,7 +70,7 @@ impl Bench {
         request.cache.to = to
             .iter()
             .map(|address| CacheTarget::Shelf {
-                address: address.clone(),
+                address: Box::new(address.clone()),
                 mode: CacheMode::Max,
             })
             .collect();
@@ -169,7 +169,7 @@ fn min_keeps_the_image_only() {
     let cache = bench.cache();
     let mut request = bench.request_with(DOCKERFILE, &[], &[]);
     request.cache.to = vec![CacheTarget::Shelf {
-        address: cache.clone(),
+        address: Box::new(cache.clone()),
         mode: CacheMode::Min,
     }];
     bench.on_new_machine(&request);
