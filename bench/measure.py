@@ -63,13 +63,16 @@ class ControlGroup:
         return found
 
     def close(self):
+        """Removes the group, and those of its name that a container runtime made
+        in the other hierarchies of version 1."""
         if not self.path:
             return
-        for directory, _, _ in os.walk(self.path, topdown=False):
-            try:
-                os.rmdir(directory)
-            except OSError:
-                pass  # Something still runs in it.
+        for group in {self.path, *Path("/sys/fs/cgroup").glob(f"*/{self.path.name}")}:
+            for directory, _, _ in os.walk(group, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # Something still runs in it.
 
 
 def resident_bytes(processes):
