@@ -142,7 +142,8 @@ fn only_what_changed_is_moved() {
     };
     let more = "FROM REGISTRY/base:1\nRUN --mount=type=cache,target=/c echo more > /c/more\n";
     let said = build(&site, "one", more, &to);
-    assert!(sent(&said) < 1000, "{said}");
+    // The new file and the names of all; the large one stays where it is.
+    assert!(sent(&said) < 10_000, "{said}");
     // And nothing where nothing changed.
     let same = "FROM REGISTRY/base:1\nRUN --mount=type=cache,target=/c ls /c\n";
     let said = build(&site, "one", same, &to);

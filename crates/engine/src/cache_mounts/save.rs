@@ -102,6 +102,7 @@ impl KeptMounts {
         let blob = Descriptor::new(media_type(SNAPSHOT), digest.clone(), bytes.len() as u64);
         let source: Arc<dyn BlobSource> = Arc::new(Bytes::from(bytes));
         self.wait(deadline, place.shelf.put(&blob, source, &[]))?;
+        let sent_bytes = sent_bytes + blob.size;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut generations = vec![Generation {
             snapshot: blob,
