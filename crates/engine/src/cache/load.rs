@@ -1,5 +1,7 @@
 //! From a shelf to a catalogue.
 
+use std::time::Duration;
+
 use shelf::{DocumentName, Shelf, ShelfError, ShelfErrorKind};
 
 use super::catalogue::{Catalogue, CatalogueError};
@@ -59,9 +61,18 @@ pub(crate) fn told(error: &dyn std::error::Error) -> String {
     sentence
 }
 
+/// How long a catalogue may take: a cache that stalls a build is worse than none.
+const READ_WAIT: Duration = Duration::from_secs(30);
+
 /// Reads the catalogue of a shelf; an empty one where there is none yet.
 pub(crate) async fn load(shelf: &dyn Shelf) -> Result<Catalogue, LoadError> {
-    let Some(document) = shelf.document(&DocumentName::main()).await? else {
+    let name = DocumentName::main();
+    let read = tokio::time::timeout(READ_WAIT, shelf.document(&name));
+    let document = read.await.unwrap_or_else(|_| {
+        let error = ShelfError::new(ShelfErrorKind::Unreachable, "read", shelf.address());
+        Err(error.because(format!("it takes longer than {} s", READ_WAIT.as_secs())))
+    });
+    let Some(document) = document? else {
         return Ok(Catalogue::default());
     };
     Catalogue::read(&document).map_err(|source| LoadError::Catalogue {

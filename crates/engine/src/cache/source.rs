@@ -19,8 +19,15 @@ pub(crate) struct Source {
     image: Option<Reference>,
     client: registry::Client,
     reporter: Arc<dyn Reporter>,
-    /// Nothing where it cannot be used.
-    catalogue: OnceCell<Option<Catalogue>>,
+    catalogue: OnceCell<Result<Catalogue, Unread>>,
+}
+
+/// Why a cache was not read.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(crate) reason: String,
+    /// Whether what is there is ours and worth nothing.
+    pub(crate) may_be_replaced: bool,
 }
 
 impl Source {
@@ -42,12 +49,17 @@ impl Source {
     /// What is known: asked once, and a warning where it cannot be had.
     pub(crate) async fn catalogue(&self) -> Option<&Catalogue> {
         let catalogue = self.catalogue.get_or_init(|| self.read()).await;
-        catalogue.as_ref()
+        catalogue.as_ref().ok()
+    }
+
+    /// How reading went, if it was tried.
+    pub(crate) fn outcome(&self) -> Option<&Result<Catalogue, Unread>> {
+        self.catalogue.get()
     }
 
     /// What is known by now.
     pub(crate) fn known(&self) -> Option<&Catalogue> {
-        self.catalogue.get()?.as_ref()
+        self.catalogue.get()?.as_ref().ok()
     }
 
     /// Where a blob is that the catalogue holds.
@@ -55,25 +67,29 @@ impl Source {
         Origin::of(&self.shelf)
     }
 
-    async fn read(&self) -> Option<Catalogue> {
+    async fn read(&self) -> Result<Catalogue, Unread> {
         let error = match load(&*self.shelf).await {
-            Ok(catalogue) => return Some(catalogue),
+            Ok(catalogue) => return Ok(catalogue),
             Err(error) => error,
+        };
+        let unread = Unread {
+            reason: reason(&error),
+            may_be_replaced: error.may_be_replaced(),
         };
         if error.is_foreign()
             && let Some(reference) = &self.image
         {
             match inline::read(&self.client, reference).await {
-                Ok(Some(catalogue)) => return Some(catalogue),
+                Ok(Some(catalogue)) => return Ok(catalogue),
                 Ok(None) => {}
                 Err(error) => {
                     self.warn(&super::load::told(&error));
-                    return None;
+                    return Err(unread);
                 }
             }
         }
-        self.warn(&reason(&error));
-        None
+        self.warn(&unread.reason);
+        Err(unread)
     }
 
     fn warn(&self, reason: &str) {

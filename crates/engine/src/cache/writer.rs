@@ -145,10 +145,11 @@ impl Writer {
     /// What the cache knows at the beginning.
     async fn catalogue(&self) -> Result<Catalogue, String> {
         // What was asked for to be read, and could be, is not asked for again.
-        if let Some(source) = &self.source
-            && let Some(known) = source.known()
-        {
-            return Ok(known.clone());
+        match self.source.as_ref().and_then(|source| source.outcome()) {
+            Some(Ok(known)) => return Ok(known.clone()),
+            Some(Err(unread)) if unread.may_be_replaced => return Ok(Catalogue::default()),
+            Some(Err(unread)) => return Err(unread.reason.clone()),
+            None => {}
         }
         match load(&*self.shelf).await {
             Ok(catalogue) => Ok(catalogue),
