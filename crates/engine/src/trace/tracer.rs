@@ -489,10 +489,10 @@ impl Tracer {
             _ => false,
         };
         let instructions = tree.instructions.iter();
-        let lines = instructions
+        let mut lines = instructions
             .filter(|instruction| sets(&instruction.kind))
             .map(|instruction| LineColumn::at(text, instruction.span.start).line);
-        lines.filter(|line| *line < before).next_back()
+        lines.rfind(|line| *line < before)
     }
 }
 
