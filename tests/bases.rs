@@ -279,6 +279,34 @@ impl Drop for Overlay {
     }
 }
 
+/// What is copied is compared: a file that somebody changed comes from the layers.
+#[test]
+fn files_are_copied_from_a_base_that_is_mounted() {
+    let Some((site, zoo)) = site(Compression::Gzip) else {
+        return;
+    };
+    let text = "FROM scratch\nCOPY --from=REGISTRY/zoo:1 /zoo/large /zoo/second /zoo/opaque /\n";
+    let context = site.context("copying", text);
+    let expected = site.built("unpacked", "made", &context, &[]);
+    let directory = site.path("volume");
+    unpack(&zoo, &directory);
+    let mount = format!("--base-mount=REGISTRY/zoo:1={}", directory.display());
+    indexed(&site, "store");
+    assert_eq!(site.built("store", "made", &context, &[&mount]), expected);
+    assert_eq!(
+        layers_asked_for(&site, &zoo),
+        0,
+        "{:#?}",
+        site.registry.lines()
+    );
+
+    let mut changed = fs::read(directory.join("zoo/large")).expect("a file");
+    changed[5_000_000] ^= 1;
+    fs::write(directory.join("zoo/large"), changed).expect("our file");
+    let again = [mount.as_str(), "--no-cache"];
+    assert_eq!(site.built("store", "made", &context, &again), expected);
+}
+
 #[test]
 fn a_mount_for_no_base_is_an_error_with_the_names_of_those_there_are() {
     let Some((site, _)) = site(Compression::Gzip) else {

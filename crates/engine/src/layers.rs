@@ -363,6 +363,7 @@ impl Layers {
     /// Forgets the directories of one layer of a stack, whose files are not what
     /// its index says: the next who asks gets a new one.
     pub(crate) fn forget(&self, stack: &[LayerRef], position: usize) {
+        self.distrust_mounted(stack);
         let layer = UnpackedKey::Layer(stack[position].diff_id.clone());
         for key in [top(stack, position), layer] {
             self.store.unpacked().remove(&key);

@@ -406,12 +406,14 @@ impl Workshop {
     ) -> Result<Vec<LayerFiles>, StepError> {
         // Of each layer, where what is needed lies in its tar; nothing when nobody can say.
         let mut needed: Vec<Option<Wanted>> = stack.iter().map(|_| None).collect();
+        let mut in_sight = vec![true; stack.len()];
         for found in matches {
             let below = found.below.iter().map(|below| (&below.path, &below.node));
             for (path, node) in below.chain([(&found.path, &found.node)]) {
                 if matches!(node.kind, NodeKind::File { .. })
                     && let Some((layer, _)) = files.place_of_content(path)
                 {
+                    in_sight[layer] &= files.is_in_sight(path);
                     needed[layer]
                         .get_or_insert_default()
                         .add(files.extent(path));
@@ -422,7 +424,10 @@ impl Workshop {
         for (position, wanted) in needed.into_iter().enumerate() {
             layers.push(match wanted {
                 None => LayerFiles::Unused,
-                Some(wanted) => self.layers.files(stack, position, tree, &wanted).await?,
+                Some(wanted) => match self.layers.mounted_files(stack, position) {
+                    Some(directory) if in_sight[position] => LayerFiles::Unpacked(directory),
+                    Some(_) | None => self.layers.files(stack, position, tree, &wanted).await?,
+                },
             });
         }
         Ok(layers)

@@ -16,6 +16,16 @@ impl StageFiles {
         Self { tree }
     }
 
+    /// Whether the name that the content of the file at `path` has in its layer still leads to it
+    /// from the root.
+    pub(crate) fn is_in_sight(&self, path: &EntryPath) -> bool {
+        let content = self.tree.lookup(path).and_then(TreeNode::content);
+        content.is_some_and(|content| {
+            let seen = self.tree.lookup(&content.path());
+            seen.map(TreeNode::id) == Some(content.id())
+        })
+    }
+
     /// The layer, counted from the bottom, that holds the content of the file
     /// at `path`, and the file's name there: another one where it is a hard
     /// link.

@@ -12,6 +12,7 @@ mod room;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use graph::RunStep;
@@ -108,6 +109,8 @@ pub(crate) struct MountedBase {
     pub directory: PathBuf,
     /// What is in it, once somebody asked.
     outline: OnceLock<Vec<Arc<LayerIndex>>>,
+    /// Some file in it is not what the image has: nothing is copied from it any more.
+    differs: AtomicBool,
 }
 
 impl MountedBase {
@@ -116,6 +119,7 @@ impl MountedBase {
             diff_ids,
             directory,
             outline: OnceLock::new(),
+            differs: AtomicBool::new(false),
         }
     }
 
@@ -382,6 +386,28 @@ impl Layers {
             footing.lowers.push(lower);
         }
         Ok(footing)
+    }
+
+    /// The directory of a mounted base, if a layer of a stack is one of its layers. Who copies from
+    /// it compares what is read with the layer's index.
+    pub(crate) fn mounted_files(&self, stack: &[LayerRef], position: usize) -> Option<Dir> {
+        let base = self.bases.mounted_below(stack)?;
+        let usable = position < base.diff_ids.len() && !base.differs.load(Ordering::Relaxed);
+        usable.then(|| Dir::open(&base.directory).ok()).flatten()
+    }
+
+    /// What was read of a layer is not what its index says.
+    pub(crate) fn distrust_mounted(&self, stack: &[LayerRef]) {
+        if let Some(base) = self.bases.mounted_below(stack)
+            && !base.differs.swap(true, Ordering::Relaxed)
+        {
+            let directory = base.directory.display();
+            self.reporter.report(Event::Warning {
+                message: format!(
+                    "`{directory}` does not hold the files of the image that --base-mount says: they are copied from its layers"
+                ),
+            });
+        }
     }
 
     /// Stops before anything is fetched when what a stack takes unpacked does not fit.
