@@ -76,7 +76,7 @@ impl Filters {
                 "type!" => without.extend(parts(value).map_err(|error| error(text))?),
                 unknown => {
                     let error = wrong(format!("there are {}", KEYS.join(", ")));
-                    return Err(match nearest(unknown, KEYS.into_iter()) {
+                    return Err(match nearest(unknown, KEYS) {
                         Some(near) => error.hint(format!("did you mean `{near}`?")),
                         None => error,
                     });
