@@ -145,9 +145,12 @@ fn requests_do_not_grow_with_steps() {
         let again = bench.request_with(&dockerfile, &[cache.clone()], &[cache.clone()]);
         let built = bench.on_new_machine(&again);
         assert_eq!(built.found_in(&cache), steps);
-        bench.registry.lines().len()
+        bench.registry.lines()
     };
-    assert_eq!(requests(2), requests(20));
+    let few = requests(2);
+    assert_eq!(few.len(), requests(20).len());
+    // The base: tag, manifest, configuration. The cache: manifest, catalogue. The destination: tag.
+    assert!(few.len() <= 6, "{few:#?}");
 }
 
 #[test]
