@@ -137,12 +137,22 @@ impl Lazy {
         Ok(())
     }
 
-    /// A part of a blob, from wherever it is.
+    /// A part of a blob, from wherever it is. That it cannot be had is noted: where only a cache
+    /// said to have it, what made it is carried out.
     pub(super) async fn part(
         &self,
         layer: &LayerRef,
         range: Range<u64>,
     ) -> Result<Bytes, LazyError> {
+        let part = self.part_from(layer, range).await;
+        part.inspect_err(|error| {
+            if !error.wants_whole() {
+                self.origins.failed(&layer.blob.digest);
+            }
+        })
+    }
+
+    async fn part_from(&self, layer: &LayerRef, range: Range<u64>) -> Result<Bytes, LazyError> {
         let digest = || layer.blob.digest.clone();
         if self.store.blobs().has(&layer.blob) {
             let (blobs, blob) = (self.store.blobs().clone(), layer.blob.clone());

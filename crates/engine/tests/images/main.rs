@@ -11,6 +11,7 @@ mod corners;
 mod documents;
 mod flags;
 mod large;
+mod lost;
 mod parts;
 mod shared;
 mod unchanged;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use engine::{
     Annotations, BuildError, BuildReport, BuildRequest, ContextSource, DockerfileSource, Event,
-    Interrupt, Output, Ports, Reporter, SandboxChoice, Shape, StepOutcome,
+    Interrupt, Output, Ports, PushReport, PushRequest, Reporter, SandboxChoice, Shape, StepOutcome,
 };
 use oci::{Compression, Platform};
 use testkit::{Layer, Registry, ValidImage, image, validate_image};
@@ -149,7 +150,13 @@ impl Bench {
         store: &Path,
         reporter: Arc<dyn Reporter>,
     ) -> Result<BuildReport, BuildError> {
-        let ports = Ports {
+        let ports = self.ports(store, reporter);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(engine::build(request, &ports))
+    }
+
+    fn ports(&self, store: &Path, reporter: Arc<dyn Reporter>) -> Ports {
+        Ports {
             post: post(),
             store: store::Store::open(store).unwrap(),
             client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
@@ -162,9 +169,13 @@ impl Bench {
             interrupt: Interrupt::default(),
             resolv_conf: Vec::new(),
             program_path: "".into(),
-        };
+        }
+    }
+
+    fn push(&self, request: &PushRequest, store: &Path) -> Result<PushReport, BuildError> {
+        let ports = self.ports(store, Arc::new(Quiet));
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(engine::build(request, &ports))
+        runtime.block_on(engine::push(request, &ports))
     }
 
     fn build(&self, dockerfile: &str) -> Result<BuildReport, String> {

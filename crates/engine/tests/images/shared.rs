@@ -32,18 +32,18 @@ impl Reporter for Warnings {
 }
 
 /// A build on a new machine.
-struct Built {
-    report: BuildReport,
-    warnings: Vec<String>,
+pub(super) struct Built {
+    pub(super) report: BuildReport,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Built {
-    fn outcomes(&self) -> Vec<StepOutcome> {
+    pub(super) fn outcomes(&self) -> Vec<StepOutcome> {
         self.report.steps.iter().map(|step| step.outcome).collect()
     }
 
     /// How many steps were found, and all in this cache.
-    fn found_in(&self, address: &Address) -> usize {
+    pub(super) fn found_in(&self, address: &Address) -> usize {
         let expected = CachePlace::Shared(address.to_string());
         let cached = self.report.steps.iter().filter(|step| step.cache.is_some());
         cached
@@ -53,18 +53,23 @@ impl Built {
 }
 
 impl Bench {
-    fn with_files() -> Self {
+    pub(super) fn with_files() -> Self {
         let bench = Self::new();
         bench.file("a: A").file("c: C");
         bench
     }
 
-    fn cache(&self) -> Address {
+    pub(super) fn cache(&self) -> Address {
         let reference = format!("{}/cache:main", self.registry.host());
         Address::Registry(reference.parse().unwrap())
     }
 
-    fn request_with(&self, dockerfile: &str, from: &[Address], to: &[Address]) -> BuildRequest {
+    pub(super) fn request_with(
+        &self,
+        dockerfile: &str,
+        from: &[Address],
+        to: &[Address],
+    ) -> BuildRequest {
         let mut request = self.request(dockerfile);
         request.cache.from = from.to_vec();
         request.cache.to = to
@@ -77,12 +82,16 @@ impl Bench {
         request
     }
 
-    fn on_new_machine(&self, request: &BuildRequest) -> Built {
+    pub(super) fn on_new_machine(&self, request: &BuildRequest) -> Built {
         let store = tempfile::tempdir().unwrap();
         self.on(request, store.path()).expect("a build")
     }
 
-    fn on(&self, request: &BuildRequest, store: &Path) -> Result<Built, engine::BuildError> {
+    pub(super) fn on(
+        &self,
+        request: &BuildRequest,
+        store: &Path,
+    ) -> Result<Built, engine::BuildError> {
         let warnings = Arc::new(Warnings::default());
         let report = self.run_under(request, store, Arc::clone(&warnings) as _)?;
         let warnings = warnings.0.lock().unwrap().clone();
@@ -96,7 +105,7 @@ impl Bench {
     }
 }
 
-fn directory(path: &Path) -> Address {
+pub(super) fn directory(path: &Path) -> Address {
     Address::Directory(DirectoryAddress {
         path: path.to_owned(),
         tag: "latest".parse().unwrap(),
