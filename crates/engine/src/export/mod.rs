@@ -1,6 +1,7 @@
 //! Where an image goes. The kinds of destination stand side by side and do not
 //! know each other.
 
+mod bring;
 mod docker_archive;
 pub(crate) mod image_files;
 mod load;
@@ -29,6 +30,7 @@ use crate::layers::Layers;
 use crate::ports::Ports;
 use crate::report::{OutputReport, Traffic};
 use crate::request::{BuildRequest, Destination, Output, Shape, Split};
+use bring::BringError;
 use image_files::{ArchiveError, ImageFiles};
 use load::LoadError;
 use local::LocalError;
@@ -130,7 +132,7 @@ pub(crate) async fn export(
     for output in &request.outputs {
         match output {
             Output::Registry => {}
-            Output::Image => exported.outputs.extend(export.store()),
+            Output::Image => exported.outputs.extend(export.store().await?),
             Output::Oci {
                 destination,
                 tar: true,
@@ -182,20 +184,24 @@ struct Export<'e> {
 }
 
 impl Export<'_> {
-    fn store(&self) -> Vec<OutputReport> {
+    async fn store(&self) -> Result<Vec<OutputReport>, BuildError> {
+        let wanted = bring::wanted(self.images, self.layers);
+        if !wanted.is_empty() {
+            let (store, supply) = (self.ports.store.clone(), self.supply());
+            let brought = blocking(move || Ok(bring::bring(&store, &supply, &wanted)?));
+            self.told(brought.await, || UNSTORED.to_owned())?;
+        }
         let descriptor = oci::Descriptor {
             annotations: std::collections::BTreeMap::new(),
             ..self.images.descriptor()
         };
-        self.tags
-            .iter()
-            .map(|tag| {
-                self.ports.store.images().set(&tag.to_string(), &descriptor);
-                OutputReport::Stored {
-                    reference: tag.clone(),
-                }
-            })
-            .collect()
+        let stored = self.tags.iter().map(|tag| {
+            self.ports.store.images().set(&tag.to_string(), &descriptor);
+            OutputReport::Stored {
+                reference: tag.clone(),
+            }
+        });
+        Ok(stored.collect())
     }
 
     fn supply(&self) -> Supply {
@@ -384,6 +390,16 @@ impl From<ArchiveError> for Failure {
     }
 }
 
+impl From<BringError> for Failure {
+    fn from(error: BringError) -> Self {
+        let advice = match &error {
+            BringError::Supply(error) => error.advice(),
+            BringError::Keep(_) => None,
+        };
+        Self::new(false, advice, error)
+    }
+}
+
 impl From<LayoutError> for Failure {
     fn from(error: LayoutError) -> Self {
         Self::new(error.is_input(), error.advice(), error)
@@ -430,6 +446,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 const UNLOADED: &str = "could not load the image";
+const UNSTORED: &str = "could not keep the image in the store";
 
 fn unwritten(destination: &Destination) -> String {
     match destination {

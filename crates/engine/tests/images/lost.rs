@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use engine::StepOutcome;
+use engine::{ImageName, Output, PushRequest, StepOutcome};
 use shelf::Address;
-use testkit::{Action, Match};
+use testkit::{Action, Match, validate_image};
 
 use crate::Bench;
 use crate::shared::directory;
@@ -73,4 +73,31 @@ fn a_layer_that_is_read_in_parts_can_be_lost_too() {
             }
         }
     });
+}
+
+/// What stays in the store can be pushed when the directory that its layers were found in has gone.
+#[test]
+fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
+    let bench = Bench::with_files();
+    let place = tempfile::tempdir().unwrap();
+    let cache = directory(&place.path().join("cache"));
+    let dockerfile = "FROM BASE\nCOPY a /a\nCOPY c /c\n";
+    bench.on_new_machine(&bench.request_with(dockerfile, &[], &[cache.clone()]));
+    let mut request = bench.request_with(dockerfile, &[cache.clone()], &[]);
+    request.outputs = vec![Output::Image];
+    request.tags = vec![
+        format!("{}/later:1", bench.registry.host())
+            .parse()
+            .unwrap(),
+    ];
+    let store = tempfile::tempdir().unwrap();
+    let built = bench.on(&request, store.path()).unwrap();
+    assert_eq!(built.found_in(&cache), 2);
+    fs::remove_dir_all(place.path()).unwrap();
+    let pushed = PushRequest {
+        image: ImageName::Reference(request.tags[0].clone()),
+        destinations: request.tags.clone(),
+    };
+    bench.push(&pushed, store.path()).unwrap();
+    validate_image(&bench.registry, "later", "1").unwrap();
 }
