@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci::{Digest, Reference};
+use shelf::Address;
 use store::{DiskError, Store};
 
+use crate::cache::CacheTarget;
 use crate::error::BuildError;
 use crate::event::Event;
 use crate::image_set::ImageSet;
@@ -51,6 +53,11 @@ pub(crate) struct Exported {
 
 /// Refuses outputs that cannot succeed, before a build spends its time.
 pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildError> {
+    for target in &request.cache.to {
+        if let CacheTarget::Shelf { address, .. } = target {
+            apart(request, address)?;
+        }
+    }
     for output in &request.outputs {
         match output {
             Output::Oci {
@@ -87,6 +94,49 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
         }
     }
     Ok(())
+}
+
+/// An image and a cache under one name would take each other's place, whichever comes last.
+fn apart(request: &BuildRequest, cache: &Address) -> Result<(), BuildError> {
+    let is_there = |output: &Output| match (output, cache) {
+        (Output::Registry, Address::Registry(cache)) => request.tags.iter().any(|tag| {
+            tag.repository() == cache.repository()
+                && tag.manifest_selector() == cache.manifest_selector()
+        }),
+        (
+            Output::Oci {
+                destination: Destination::File(layout),
+                tar: false,
+            },
+            Address::Directory(cache),
+        ) => is_same_place(layout, &cache.path),
+        (
+            Output::Registry
+            | Output::Image
+            | Output::Oci { .. }
+            | Output::Docker { .. }
+            | Output::Tar { .. }
+            | Output::Local { .. }
+            | Output::Load,
+            _,
+        ) => false,
+    };
+    match request.outputs.iter().any(is_there) {
+        false => Ok(()),
+        true => Err(BuildError::Input {
+            message: format!("--cache-to: the image itself is to go to {cache}"),
+            hint: Some(
+                "give the cache a name of its own, or put it into the image with `type=inline`"
+                    .to_owned(),
+            ),
+            source: None,
+        }),
+    }
+}
+
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
 }
 
 /// Docker's archives have no place for an index, and engines load what runs on their machine.

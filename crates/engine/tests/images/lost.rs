@@ -101,3 +101,14 @@ fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
     bench.push(&pushed, store.path()).unwrap();
     validate_image(&bench.registry, "later", "1").unwrap();
 }
+
+/// The tag of an image and of a cache cannot be the same: one would take the other's place.
+#[test]
+fn a_cache_under_the_tag_of_the_image_is_refused() {
+    let bench = Bench::with_files();
+    let same: oci::Reference = format!("{}/out:1", bench.registry.host()).parse().unwrap();
+    let request = bench.request_with("FROM BASE\nCOPY a /a\n", &[], &[Address::Registry(same)]);
+    let error = bench.run(&request).unwrap_err();
+    assert!(crate::explain(&error).contains("--cache-to"), "{error}");
+    assert!(bench.registry.tags("out").is_empty());
+}
