@@ -543,6 +543,7 @@ impl Drive {
     async fn stop(&self, tasks: &mut JoinSet<Done>) {
         self.workshop.cancel.cancel();
         self.workshop.layers.bases.abort();
+        self.workshop.layers.queue.leave();
         self.workshop.remotes.stop();
         while tasks.join_next().await.is_some() {}
     }

@@ -27,6 +27,7 @@ use crate::footing::{Bases, MountedError, RoomError, Unpacking};
 use crate::lazy::{Lazy, LazyError, Shelves, Wanted};
 use crate::origins::{OriginError, Origins};
 use crate::output::LayerRef;
+use crate::queue::Queue;
 
 /// Layers fetched at once.
 const FETCHES_MAX: usize = 3;
@@ -51,6 +52,8 @@ pub(crate) struct Layers {
     pub(crate) bases: Bases,
     /// One fetch of a layer at a time.
     turns: Mutex<HashMap<DiffId, Arc<tokio::sync::Mutex<()>>>>,
+    /// And one in all processes.
+    pub(crate) queue: Queue,
     /// The latest trees, the oldest first.
     trees: Mutex<VecDeque<Arc<Tree>>>,
     /// Layers that were unpacked before their stack was known, and depend on it.
@@ -110,6 +113,7 @@ impl Layers {
         origins: Origins,
         bases: Bases,
     ) -> Self {
+        let queue = Queue::new(store.clone(), Arc::clone(&reporter));
         let lazy = Lazy::new(store.clone(), client.clone(), origins.clone());
         Self {
             lazy: Arc::new(lazy),
@@ -122,6 +126,7 @@ impl Layers {
             origins,
             bases,
             turns: Mutex::default(),
+            queue,
             trees: Mutex::default(),
             unsettled: Mutex::default(),
         }
@@ -280,10 +285,16 @@ impl Layers {
         {
             return Ok(self.store.unpacked().adopt(&path, key)?);
         }
+        let place = self.queue.wait(layer).await;
+        if let Some(path) = self.store.unpacked().get(&key) {
+            return Ok(path);
+        }
         let (index, directory) = self.read(layer, true, lower).await?;
         let directory = directory.expect("unpacking was asked for");
         self.bases.room.take(index.tar_bytes);
-        Ok(self.store.unpacked().adopt(&directory, key)?)
+        let path = self.store.unpacked().adopt(&directory, key)?;
+        self.queue.tell(place, index.tar_bytes);
+        Ok(path)
     }
 
     /// The directory of one layer of a stack, if there is one.
@@ -420,6 +431,10 @@ impl Layers {
             self.lazy.believe(&layer.blob, table);
             return Ok(index);
         }
+        let place = self.queue.wait(layer).await;
+        if let Some(index) = self.store.indexes().get(&layer.diff_id) {
+            return Ok(index);
+        }
         let (index, directory) = self.read(layer, soon, None).await?;
         let index = Arc::new(index);
         self.store.indexes().put(Arc::clone(&index))?;
@@ -432,6 +447,7 @@ impl Layers {
                 let key = UnpackedKey::Layer(layer.diff_id.clone());
                 self.store.unpacked().adopt(&directory, key)?;
             }
+            self.queue.tell(place, index.tar_bytes);
         }
         Ok(index)
     }

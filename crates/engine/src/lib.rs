@@ -38,6 +38,7 @@ mod plan;
 mod ports;
 mod provenance;
 mod push;
+mod queue;
 mod regular_file;
 mod remote;
 mod report;

@@ -19,6 +19,7 @@
 //!   caches/ab/HASH/      directories of `RUN --mount=type=cache`
 //!   images/…             names of images: they keep blobs alive
 //!   stat/…               content hashes of files in build contexts
+//!   turns/ab             held by who does what others need not do too
 //!   tmp/PROCESS.lock     held by a living process, which owns
 //!   tmp/PROCESS/         its unfinished work
 //!   trash/               on its way out: emptied when nobody waits
@@ -50,6 +51,7 @@ pub mod spans;
 pub mod stat_cache;
 mod store;
 mod trash;
+pub mod turns;
 pub mod unpacked;
 
 pub use disk::DiskError;

@@ -22,6 +22,7 @@ use crate::seek_tables::{SEEK_TABLES, SeekTables};
 use crate::spans::{SPANS, Spans};
 use crate::stat_cache::{STAT, StatCache};
 use crate::trash::Trash;
+use crate::turns::Turns;
 use crate::unpacked::{UNPACKED, Unpacked};
 
 /// Why a directory cannot serve as the store.
@@ -86,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) records: Records,
     pub(crate) images: Images,
     pub(crate) cache_mounts: CacheMounts,
+    pub(crate) turns: Turns,
     pub(crate) committer: Arc<Committer>,
     pub(crate) process: Arc<Process>,
     pub(crate) trash: Arc<Trash>,
@@ -161,6 +163,7 @@ impl Store {
                 Arc::clone(&process),
                 Arc::clone(&trash),
             ),
+            turns: Turns::new(Arc::clone(&root)),
             committer,
             process,
             trash,
@@ -237,6 +240,11 @@ impl Store {
     /// Names of images.
     pub fn images(&self) -> &Images {
         &self.0.images
+    }
+
+    /// Work that only one process needs to do.
+    pub fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     /// Directories that outlive builds.

@@ -63,3 +63,43 @@ fn an_edit_in_the_same_second_is_seen() {
     digests.dedup();
     assert_eq!(digests.len(), 3);
 }
+
+/// Builds that begin at the same moment and want the same base: its layer is read by one.
+#[test]
+fn builds_at_once_on_one_store_fetch_a_layer_once() {
+    let bench = Bench::new();
+    bench.file("c: C");
+    let of_blobs = |lines: &[String]| {
+        let blobs = lines
+            .iter()
+            .filter(|line| line.starts_with("GET") && line.contains("/base/blobs/"));
+        blobs.count()
+    };
+    bench.build("FROM BASE\nCOPY c /\n").unwrap();
+    let alone = of_blobs(&bench.registry.lines());
+    std::fs::remove_dir_all(bench.store.path()).unwrap();
+    std::fs::create_dir(bench.store.path()).unwrap();
+    bench.registry.clear_log();
+    // Long enough for the others to come and wait.
+    let slowly = testkit::Action::SlowBytes {
+        bytes: 50,
+        pause_ms: 20,
+    };
+    let layers = testkit::Match::any().repository("base");
+    bench.registry.fault(layers, slowly);
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let bench = &bench;
+            scope.spawn(move || {
+                let dockerfile = format!("FROM BASE\nLABEL n={number}\nCOPY c /\n");
+                bench.build(&dockerfile).unwrap();
+            });
+        }
+    });
+    let together = of_blobs(&bench.registry.lines());
+    // The configuration is each one's own.
+    assert!(
+        alone > 1 && together < alone + 4,
+        "{alone} alone, {together} together"
+    );
+}
