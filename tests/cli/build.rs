@@ -13,8 +13,6 @@ fn flags_of_buildx_that_are_not_there_yet_are_never_ignored() {
     let flags = [
         "--attest=type=sbom",
         "--builder=default",
-        "--cache-from=type=registry,ref=a",
-        "--cache-to=type=inline",
         "--provenance=true",
         "--provenance",
         "--sbom=true",
