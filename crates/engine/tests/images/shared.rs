@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::{Arc, Mutex};
 
 use engine::{
@@ -99,7 +100,7 @@ impl Bench {
     }
 
     fn fill(&self, cache: &Address) -> Built {
-        let built = self.on_new_machine(&self.request_with(DOCKERFILE, &[], &[cache.clone()]));
+        let built = self.on_new_machine(&self.request_with(DOCKERFILE, &[], from_ref(cache)));
         assert_eq!(built.warnings, Vec::<String>::new());
         built
     }
@@ -117,12 +118,12 @@ pub(super) fn directory(path: &Path) -> Address {
 fn check_round(bench: &Bench, cache: &Address) {
     let first = bench.fill(cache);
     assert_eq!(first.outcomes(), [StepOutcome::Ran; 3]);
-    let second = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    let second = bench.on_new_machine(&bench.request_with(DOCKERFILE, from_ref(cache), &[]));
     assert_eq!(second.warnings, Vec::<String>::new());
     assert_eq!(second.found_in(cache), 3);
     assert_eq!(second.report.manifest, first.report.manifest);
     bench.file("c: new");
-    let third = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    let third = bench.on_new_machine(&bench.request_with(DOCKERFILE, from_ref(cache), &[]));
     assert_eq!(third.found_in(cache), 2);
     validate_image(&bench.registry, "out", "1").unwrap();
 }
@@ -149,9 +150,9 @@ fn requests_do_not_grow_with_steps() {
             dockerfile += &format!("COPY a /{step}\n");
         }
         let cache = bench.cache();
-        bench.on_new_machine(&bench.request_with(&dockerfile, &[], &[cache.clone()]));
+        bench.on_new_machine(&bench.request_with(&dockerfile, &[], from_ref(&cache)));
         bench.registry.clear_log();
-        let again = bench.request_with(&dockerfile, &[cache.clone()], &[cache.clone()]);
+        let again = bench.request_with(&dockerfile, from_ref(&cache), from_ref(&cache));
         let built = bench.on_new_machine(&again);
         assert_eq!(built.found_in(&cache), steps);
         bench.registry.lines()
@@ -168,10 +169,10 @@ fn what_was_done_is_kept_when_the_build_fails() {
     let cache = bench.cache();
     let broken = "FROM BASE\nCOPY a /a\nCOPY c /a/below\n";
     let store = tempfile::tempdir().unwrap();
-    let request = bench.request_with(broken, &[], &[cache.clone()]);
+    let request = bench.request_with(broken, &[], from_ref(&cache));
     assert!(bench.on(&request, store.path()).is_err());
     let good = "FROM BASE\nCOPY a /a\nCOPY c /below\n";
-    let built = bench.on_new_machine(&bench.request_with(good, &[cache.clone()], &[]));
+    let built = bench.on_new_machine(&bench.request_with(good, from_ref(&cache), &[]));
     assert_eq!(built.outcomes(), [StepOutcome::Cached, StepOutcome::Ran]);
 }
 
@@ -186,10 +187,10 @@ fn min_keeps_the_image_only() {
     }];
     bench.on_new_machine(&request);
     bench.file("a: new");
-    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, from_ref(&cache), &[]));
     assert_eq!(changed.found_in(&cache), 0);
     bench.file("a: A").file("c: new");
-    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, &[cache.clone()], &[]));
+    let changed = bench.on_new_machine(&bench.request_with(DOCKERFILE, from_ref(&cache), &[]));
     // The other stage is as cached as what was copied from it.
     assert_eq!(changed.found_in(&cache), 2);
 }
@@ -206,7 +207,7 @@ fn caches_are_asked_in_their_order_and_carried_over() {
             .unwrap(),
     );
     let from = [empty, one.clone()];
-    let carried = bench.on_new_machine(&bench.request_with(DOCKERFILE, &from, &[other.clone()]));
+    let carried = bench.on_new_machine(&bench.request_with(DOCKERFILE, &from, from_ref(&other)));
     assert_eq!(carried.found_in(&one), 3);
     let from = [other.clone(), one];
     bench.file("c: new");
@@ -226,7 +227,7 @@ fn lost_and_damaged_layers_are_made_again() {
             harm(&bench, &layer.digest);
         }
         // Not in the destination either, from where it could be mounted.
-        let mut request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+        let mut request = bench.request_with(DOCKERFILE, from_ref(&cache), from_ref(&cache));
         let new = format!("{}/new:1", bench.registry.host());
         request.tags = vec![new.parse().unwrap()];
         let built = bench.on_new_machine(&request);
@@ -246,10 +247,11 @@ fn a_lost_layer_under_a_step_that_reads_it_is_made_again() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(place.path());
     let first = "FROM BASE AS one\nCOPY a /a\nFROM BASE\nCOPY --from=one /a /b\n";
-    bench.on_new_machine(&bench.request_with(first, &[], &[cache.clone()]));
+    bench.on_new_machine(&bench.request_with(first, &[], from_ref(&cache)));
     // What is copied has changed its name, so the layer below must be looked at.
     let second = "FROM BASE AS one\nCOPY a /a\nFROM BASE\nCOPY --from=one /a /c\n";
-    let harm: [(&str, &dyn Fn(&PathBuf)); 3] = [
+    type Harm<'h> = &'h dyn Fn(&PathBuf);
+    let harm: [(&str, Harm<'_>); 3] = [
         ("removed", &|path| fs::remove_file(path).unwrap()),
         ("cut", &|path| {
             let bytes = fs::read(path).unwrap();
@@ -269,7 +271,7 @@ fn a_lost_layer_under_a_step_that_reads_it_is_made_again() {
                 harm(&path);
             }
         }
-        let built = bench.on_new_machine(&bench.request_with(second, &[cache.clone()], &[]));
+        let built = bench.on_new_machine(&bench.request_with(second, from_ref(&cache), &[]));
         assert_eq!(built.outcomes(), [StepOutcome::Ran; 2], "{what}");
         assert!(
             built
@@ -290,7 +292,7 @@ fn what_others_put_there_stays() {
     let cache = bench.cache();
     let other = image().layer(Layer::new().file("x", "x")).build();
     let before = bench.registry.seed("cache", "main", &other);
-    let request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+    let request = bench.request_with(DOCKERFILE, from_ref(&cache), from_ref(&cache));
     let built = bench.on_new_machine(&request);
     let (after, _, _) = bench.registry.manifest("cache", "main").unwrap();
     assert_eq!(after, before);
@@ -344,7 +346,7 @@ fn no_fault_of_a_cache_fails_a_build() {
             bench.fill(&cache);
         }
         bench.registry.fault(matching, action);
-        let request = bench.request_with(DOCKERFILE, &[cache.clone()], &[cache.clone()]);
+        let request = bench.request_with(DOCKERFILE, from_ref(&cache), from_ref(&cache));
         let built = bench.on_new_machine(&request);
         assert!(!built.warnings.is_empty(), "{what}");
         bench.registry.clear_faults();
@@ -374,7 +376,7 @@ fn builds_that_fill_one_cache_at_once_do_no_harm() {
         let mut found = 0;
         for number in 0..6 {
             let dockerfile = format!("FROM BASE\nCOPY a /{number}\nCOPY c /c\n");
-            let request = bench.request_with(&dockerfile, &[cache.clone()], &[]);
+            let request = bench.request_with(&dockerfile, from_ref(cache), &[]);
             found += bench.on_new_machine(&request).found_in(cache);
         }
         assert!(found > 0, "{cache}");
