@@ -82,7 +82,10 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
     let explanation = build.workshop.tracer.explanation();
     let id = build.keep_trace(made.as_ref().ok());
     if ending == Ending::Done {
-        build.workshop.layers.share().await;
+        tokio::select! {
+            () = build.workshop.layers.share() => {}
+            () = ports.interrupt.triggered() => {}
+        }
     }
     build.caches.finish(ending, &ports.interrupt).await;
     let (images, mut steps, exported) = made?;

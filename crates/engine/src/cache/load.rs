@@ -62,7 +62,7 @@ pub(crate) fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// How long a catalogue may take: a cache that stalls a build is worse than none.
-const READ_WAIT: Duration = Duration::from_secs(30);
+pub(crate) const READ_WAIT: Duration = Duration::from_secs(30);
 
 /// Reads the catalogue of a shelf; an empty one where there is none yet.
 pub(crate) async fn load(shelf: &dyn Shelf) -> Result<Catalogue, LoadError> {

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::catalogue::Catalogue;
 use super::inline;
-use super::load::{LoadError, load};
+use super::load::{LoadError, READ_WAIT, load};
 use crate::event::{Event, Reporter};
 use crate::origins::Origin;
 
@@ -79,10 +79,15 @@ impl Source {
         if error.is_foreign()
             && let Some(reference) = &self.image
         {
-            match inline::read(&self.client, reference).await {
-                Ok(Some(catalogue)) => return Ok(catalogue),
-                Ok(None) => {}
-                Err(error) => {
+            let read = tokio::time::timeout(READ_WAIT, inline::read(&self.client, reference));
+            match read.await {
+                Ok(Ok(Some(catalogue))) => return Ok(catalogue),
+                Ok(Ok(None)) => {}
+                Err(_elapsed) => {
+                    self.warn(&format!("it takes longer than {} s", READ_WAIT.as_secs()));
+                    return Err(unread);
+                }
+                Ok(Err(error)) => {
                     self.warn(&super::load::told(&error));
                     return Err(unread);
                 }
