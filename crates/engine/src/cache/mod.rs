@@ -11,6 +11,7 @@ mod load;
 mod request;
 mod source;
 mod traces;
+mod watch;
 mod writer;
 
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ use crate::output::StepOutput;
 use crate::ports::Ports;
 use catalogue::Kept;
 use source::Source;
+use watch::Watch;
 use writer::{Entry, Writer};
 
 pub use request::{CacheMode, CacheRequest, CacheTarget};
@@ -43,6 +45,9 @@ pub use request::{CacheMode, CacheRequest, CacheTarget};
 const WAIT_AFTER_FAILURE: Duration = Duration::from_secs(20);
 /// How long a cache has to write down what is there, once it is told to stop.
 const WAIT_AFTER_STOP: Duration = Duration::from_secs(5);
+
+/// How long a cache may stand still that is being filled when all else is done.
+const STANDSTILL_MAX: Duration = Duration::from_secs(60);
 
 /// How a build ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +73,10 @@ pub(crate) struct Caches {
 /// A cache that is filled.
 struct Target {
     mode: CacheMode,
+    address: String,
     entries: Mutex<Option<mpsc::UnboundedSender<Entry>>>,
+    /// What has been sent so far.
+    watch: Watch,
     stop: Arc<Notify>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -121,6 +129,7 @@ impl Caches {
             let same = addresses.iter().position(|from| *from == &**address);
             let (sender, receiver) = mpsc::unbounded_channel();
             let stop = Arc::new(Notify::new());
+            let watch = Watch::default();
             let writer = Writer {
                 shelf: Arc::clone(&shelf),
                 source: same.map(|position| Arc::clone(&sources[position])),
@@ -130,10 +139,13 @@ impl Caches {
                 reporter: Arc::clone(&ports.reporter),
                 repositories: repositories.to_vec(),
                 entries: receiver,
+                watch: watch.clone(),
                 stop: Arc::clone(&stop),
             };
             targets.push(Target {
                 mode: *mode,
+                address: address.to_string(),
+                watch,
                 entries: Mutex::new(Some(sender)),
                 stop,
                 task: Mutex::new(Some(tokio::spawn(writer.run()))),
@@ -306,7 +318,20 @@ impl Caches {
         for (target, mut task) in tasks {
             let stopping = async {
                 match ending {
-                    Ending::Done => interrupt.triggered().await,
+                    Ending::Done => {
+                        tokio::select! {
+                            () = interrupt.triggered() => {}
+                            () = target.watch.stands_still(STANDSTILL_MAX) => {
+                                self.reporter.report(Event::Warning {
+                                    message: format!(
+                                        "the cache {} was not filled: nothing has moved for {} s",
+                                        target.address,
+                                        STANDSTILL_MAX.as_secs()
+                                    ),
+                                });
+                            }
+                        }
+                    }
                     Ending::Failed => {
                         tokio::select! {
                             () = interrupt.triggered() => {}

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::catalogue::{Catalogue, Kept};
 use super::load::{LoadError, load, told};
 use super::source::Source;
+use super::watch::Watch;
 use crate::blob_source::blob_source;
 use crate::event::{Event, Reporter};
 use crate::origins::{Origin, Origins};
@@ -51,6 +52,8 @@ pub(crate) struct Writer {
     /// Repositories that get the layers too.
     pub(crate) repositories: Vec<Repository>,
     pub(crate) entries: mpsc::UnboundedReceiver<Entry>,
+    /// Is shown whatever moves.
+    pub(crate) watch: Watch,
     /// Write down what is there, and end.
     pub(crate) stop: Arc<Notify>,
 }
@@ -116,6 +119,7 @@ impl Writer {
                     }
                 },
                 Some(upload) = uploads.join_next() => {
+                    self.watch.saw(1);
                     // One that was stopped is as if it had never begun.
                     if let Ok((blob, sent)) = upload {
                         match sent {
@@ -129,6 +133,7 @@ impl Writer {
                     progress.sort();
                 }
                 Some(put) = puts.join_next() => {
+                    self.watch.saw(1);
                     put.expect("a catalogue is written without panics")
                         .map_err(|error| error.told())?;
                     due = Instant::now() + PAUSE;
@@ -178,6 +183,7 @@ impl Writer {
             let elsewhere: Vec<Repository> =
                 from.chain(self.repositories.iter().cloned()).collect();
             let (shelf, blob) = (Arc::clone(&self.shelf), blob.clone());
+            let source = self.watch.over(source);
             let turn = Arc::clone(&TURNS);
             uploads.spawn(async move {
                 let _turn = turn.acquire().await;
