@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graph::{BaseImage, BuildGraph, ImageName, Lowered, Pinned, Request, StageSet};
 
 use crate::error::BuildError;
-use crate::explain::unpinned;
+use crate::failure::unpinned;
 use crate::pin::Pins;
 use crate::ports::Ports;
 use crate::request::{BuildRequest, Shape};

@@ -207,14 +207,14 @@ fn unfetched(error: RemoteError) -> BuildError {
     let (message, hint) = (error.to_string(), error.advice());
     let source: Option<Box<dyn std::error::Error + Send + Sync>> = match error.is_input() {
         true => {
-            let source = crate::explain::source_of(error);
+            let source = crate::failure::source_of(error);
             return BuildError::Input {
                 message,
                 hint,
                 source,
             };
         }
-        false => crate::explain::source_of(error),
+        false => crate::failure::source_of(error),
     };
     BuildError::Failed {
         message,
