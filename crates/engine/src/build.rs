@@ -236,12 +236,21 @@ impl Build {
             }
             match self.export(request, ports, &images).await {
                 Ok(exported) => return Ok((images, steps, exported)),
-                Err(error) if ports.interrupt.is_triggered() || !self.caches.give_up() => {
+                Err(error) if ports.interrupt.is_triggered() || !self.can_do_without() => {
                     return Err(error);
                 }
                 Err(_) => self.uploads = uploads(request, ports, &self.origins),
             }
         }
+    }
+
+    /// After something failed: whether that was because of what only a cache said, which is forgotten
+    /// now.
+    fn can_do_without(&self) -> bool {
+        let layers = &self.workshop.layers;
+        let was_lied_to = layers.were_lied_to();
+        layers.disbelieve();
+        self.caches.give_up() || was_lied_to
     }
 
     /// What only the context shows.

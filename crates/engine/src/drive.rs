@@ -137,7 +137,8 @@ impl Drive {
                 .expect("a solver that is not done has asked for something")
                 .expect("steps do not panic and are not aborted");
             if let Err(failed) = self.take(done, uploads, times) {
-                if !self.interrupt.is_triggered() && self.caches.give_up() {
+                let was_lied_to = self.workshop.layers.were_lied_to();
+                if !self.interrupt.is_triggered() && (self.caches.give_up() || was_lied_to) {
                     self.begin_again(&mut tasks, uploads, times).await;
                     continue;
                 }
@@ -270,6 +271,7 @@ impl Drive {
             if let Some(definition) = definition.filter(|definition| *definition != key) {
                 let (output, made) = (&found.output, found.made.clone());
                 output.remember(&self.workshop.store, definition, made);
+                self.workshop.layers.remembered(definition.digest());
                 self.keep(step, definition);
             }
         } else {
@@ -357,6 +359,7 @@ impl Drive {
                 Done::Ran { result: Err(_), .. } | Done::Fingerprint(..) | Done::Asked { .. } => {}
             }
         }
+        self.workshop.layers.disbelieve();
         self.ready.clear();
         self.running = 0;
         self.hits.clear();
@@ -374,6 +377,7 @@ impl Drive {
                 let output = self.parent_of(id).on_top(made);
                 for key in keys {
                     output.remember(&self.workshop.store, key, None);
+                    self.workshop.layers.remembered(key.digest());
                     self.keep(id, key);
                 }
                 output
@@ -500,6 +504,7 @@ impl Drive {
                 for key in &keys {
                     let made = self.made(step, key, took);
                     output.remember(&self.workshop.store, key, Some(made));
+                    self.workshop.layers.remembered(key.digest());
                     self.keep(step, key);
                 }
                 if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())

@@ -84,9 +84,7 @@ pub(crate) enum LayerError {
     #[error(transparent)]
     Part(#[from] LazyError),
     /// Some of what was built so far may rest on it.
-    #[error(
-        "layer {0} is not what a cache that was named with --cache-from says: build again without that cache, and fill it anew"
-    )]
+    #[error("layer {0} is not what a cache that was named with --cache-from says")]
     Lie(Digest),
     #[error("{0}")]
     Room(#[from] RoomError),
@@ -169,6 +167,40 @@ impl Layers {
 
     fn shelves(&self) -> Arc<Shelves> {
         Arc::clone(&self.shelves.read().expect("no panics under this lock"))
+    }
+
+    /// Something is remembered under a key.
+    pub(crate) fn remembered(&self, key: &Digest) {
+        self.shelves().remembered(key);
+    }
+
+    /// Whether a cache said something of a layer that is not so: the same has to be done again.
+    pub(crate) fn were_lied_to(&self) -> bool {
+        self.shelves().is_broken()
+    }
+
+    /// Forgets what shelves said if some of it was not so, and whatever may rest on it. Nothing of this
+    /// build may be under way.
+    pub(crate) fn disbelieve(&self) {
+        let shelves = self.shelves();
+        if !shelves.is_broken() {
+            return;
+        }
+        for key in shelves.disbelieve() {
+            self.store.records().remove(&key);
+        }
+        self.lazy.disbelieve();
+        self.bases.forget();
+        self.trees
+            .lock()
+            .expect("no panics under this lock")
+            .clear();
+        self.reporter.report(Event::Warning {
+            message:
+                "what a cache that was named with --cache-from says of a layer is not so: what \
+                      was made since is made again, without what it says of layers"
+                    .to_owned(),
+        });
     }
 
     /// Reads contents of layers where they lie.
@@ -469,6 +501,7 @@ impl Layers {
         if let Some(believed) = self.shelves().believed(&layer.diff_id)
             && *believed != index
         {
+            self.shelves().was_a_lie();
             return Err(LayerError::Lie(layer.blob.digest.clone()));
         }
         let tables = self.store.seek_tables();

@@ -148,6 +148,14 @@ impl Bases {
         below.max_by_key(|base| base.diff_ids.len())
     }
 
+    /// Makes all views anew that somebody asks for from now on.
+    pub(crate) fn forget(&self) {
+        // Nobody makes one now.
+        if let Ok(mut grounds) = self.grounds.try_lock() {
+            grounds.clear();
+        }
+    }
+
     /// Ends all views: whoever waits for one waits no longer.
     pub(crate) fn abort(&self) {
         let begun = self.begun.lock().expect("no panics under this lock");

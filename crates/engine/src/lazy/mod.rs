@@ -172,6 +172,14 @@ impl Lazy {
         believed.insert(blob.digest.clone(), Arc::new(table));
     }
 
+    /// Forgets all that somebody else said, and what was read with it.
+    pub(crate) fn disbelieve(&self) {
+        let mut believed = self.believed.lock().expect("no panics under this lock");
+        believed.clear();
+        let mut memory = self.memory.lock().expect("no panics under this lock");
+        *memory = Memory::new(MEMORY_BYTES);
+    }
+
     /// Whether every part of the layer can be read, also those that decompression has a long way to.
     pub(crate) fn can_read_all(&self, layer: &LayerRef) -> bool {
         let in_reach = |table: &SeekTable| {

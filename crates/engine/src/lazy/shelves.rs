@@ -1,7 +1,7 @@
 //! The shelves that say what is in layers, and what of it this build believes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use oci::{DiffId, Digest};
@@ -32,8 +32,19 @@ pub(crate) struct Shelves {
     patience: Duration,
     /// Addresses of those that did not answer, or do not answer us: once is enough.
     silent: Mutex<HashSet<String>>,
-    /// What shelves said, for this build alone: what the store holds was found out here.
-    believed: Mutex<HashMap<DiffId, Arc<LayerIndex>>>,
+    belief: Mutex<Belief>,
+}
+
+/// What shelves said, for this build alone: what the store holds was found out here.
+#[derive(Default)]
+struct Belief {
+    indexes: HashMap<DiffId, Arc<LayerIndex>>,
+    /// Keys under which something was remembered that may rest on it.
+    resting: Vec<Digest>,
+    /// Something was found out not to be so.
+    is_broken: bool,
+    /// Nobody is believed any more.
+    is_lost: bool,
 }
 
 impl Default for Shelves {
@@ -50,14 +61,46 @@ impl Shelves {
             to,
             patience: PATIENCE,
             silent: Mutex::default(),
-            believed: Mutex::default(),
+            belief: Mutex::default(),
         }
+    }
+
+    fn belief(&self) -> MutexGuard<'_, Belief> {
+        self.belief.lock().expect("no panics under this lock")
     }
 
     /// What a shelf has said of a layer.
     pub(crate) fn believed(&self, diff_id: &DiffId) -> Option<Arc<LayerIndex>> {
-        let believed = self.believed.lock().expect("no panics under this lock");
-        believed.get(diff_id).cloned()
+        self.belief().indexes.get(diff_id).cloned()
+    }
+
+    /// Something is remembered under a key: it may rest on what was believed by now.
+    pub(crate) fn remembered(&self, key: &Digest) {
+        let mut belief = self.belief();
+        if !belief.indexes.is_empty() {
+            belief.resting.push(key.clone());
+        }
+    }
+
+    /// What was said of a layer was found out not to be so.
+    pub(crate) fn was_a_lie(&self) {
+        self.belief().is_broken = true;
+    }
+
+    /// Whether something was that [`Self::disbelieve`] has not dealt with yet.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.belief().is_broken
+    }
+
+    /// Nobody is asked or believed any more in this build. Gives the keys of what may rest on what was.
+    pub(crate) fn disbelieve(&self) -> Vec<Digest> {
+        let mut belief = self.belief();
+        let resting = std::mem::take(&mut belief.resting);
+        *belief = Belief {
+            is_lost: true,
+            ..Belief::default()
+        };
+        resting
     }
 
     /// Asks one shelf after the other. What is of no use is told and passed over.
@@ -66,7 +109,7 @@ impl Shelves {
         layer: &LayerRef,
         reporter: &dyn Reporter,
     ) -> Option<(Arc<LayerIndex>, SeekTable)> {
-        if layer.blob.size < BLOB_BYTES_MIN {
+        if layer.blob.size < BLOB_BYTES_MIN || self.belief().is_lost {
             return None;
         }
         for shelf in self.from.iter().filter(|shelf| self.answers(shelf)) {
@@ -74,8 +117,10 @@ impl Shelves {
             match asked.await {
                 Ok(Some(Known { index, table })) => {
                     let index = Arc::new(index);
-                    let mut believed = self.believed.lock().expect("no panics under this lock");
-                    believed.insert(layer.diff_id.clone(), Arc::clone(&index));
+                    let mut belief = self.belief();
+                    belief
+                        .indexes
+                        .insert(layer.diff_id.clone(), Arc::clone(&index));
                     return Some((index, table));
                 }
                 Ok(None) => {}

@@ -2,10 +2,14 @@
 //! comes to the same image.
 
 use std::fs;
+use std::io::Read as _;
+use std::sync::Arc;
 
 use engine::{ImageName, Output, PushRequest, StepOutcome};
-use shelf::Address;
-use testkit::{Action, Match, validate_image};
+use oci::{Compression, Descriptor, Digest};
+use shelf::{Address, DocumentName};
+use store::layer::{EntryKind, LayerIndex};
+use testkit::{Action, Layer, Match, image, validate_image};
 
 use crate::Bench;
 use crate::shared::directory;
@@ -111,4 +115,77 @@ fn a_cache_under_the_tag_of_the_image_is_refused() {
     let error = bench.run(&request).unwrap_err();
     assert!(crate::explain(&error).contains("--cache-to"), "{error}");
     assert!(bench.registry.tags("out").is_empty());
+}
+
+/// A cache says what is in a layer, and it is not so. That shows when the layer is read as a whole:
+/// by then something was made that rests on it, and was remembered.
+#[test]
+fn what_rests_on_a_lie_is_made_again() {
+    let bench = Bench::new();
+    let mut layer = Layer::new()
+        .compressed(Compression::Gzip)
+        .directory("data", 0o755)
+        .file_with("data/tool", 0o755, "the tool");
+    for number in 0..3 {
+        noise(&bench, "noise");
+        let content = fs::read(bench.context.path().join("noise")).unwrap();
+        layer = layer.file(&format!("data/n{number}"), content);
+    }
+    let big = image().layer(layer).build();
+    bench.registry.seed("big", "1", &big);
+    let host = bench.registry.host();
+    let place = tempfile::tempdir().unwrap();
+    let cache = directory(place.path());
+    let learns = format!("FROM scratch\nCOPY --from={host}/big:1 /data/n0 /n0\n");
+    bench.on_new_machine(&bench.request_with(&learns, &[], &[cache.clone()]));
+    make_it_lie(&bench, &cache, &big.layers[0].digest);
+    let dockerfile = format!(
+        "FROM scratch\nCOPY --from={host}/big:1 /data/tool /tool\n\
+         COPY --from={host}/big:1 /data /all/\n"
+    );
+    let clean = bench.on_new_machine(&bench.request(&dockerfile));
+    let store = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let other = directory(other.path());
+    let request = bench.request_with(&dockerfile, &[cache.clone()], &[other.clone()]);
+    let built = bench.on(&request, store.path()).unwrap();
+    assert_eq!(built.report.manifest, clean.report.manifest);
+    let told = built.warnings.iter().any(|told| told.contains("is not so"));
+    assert!(told, "{:?}", built.warnings);
+    // Nothing of it is left, neither here nor where it was shared.
+    let again = bench.on(&bench.request(&dockerfile), store.path()).unwrap();
+    assert_eq!(again.report.manifest, clean.report.manifest);
+    let shared = bench.on_new_machine(&bench.request_with(&dockerfile, &[other], &[]));
+    assert_eq!(shared.report.manifest, clean.report.manifest);
+}
+
+/// Says that every file of a layer is nobody's business.
+fn make_it_lie(bench: &Bench, cache: &Address, layer: &Digest) {
+    let ports = bench.ports(bench.store.path(), Arc::new(crate::Quiet));
+    let shelf = shelf::open(cache, &ports.network).unwrap();
+    let name = DocumentName::shared(format!("layer-{}", layer.hex())).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut document = shelf.document(&name).await.unwrap().unwrap();
+        let mut body: serde_json::Value = serde_json::from_slice(&document.body).unwrap();
+        let blob: Descriptor = serde_json::from_value(body["index"].clone()).unwrap();
+        let mut packed = Vec::new();
+        let mut reader = shelf.open(&blob).await.unwrap();
+        reader.read_to_end(&mut packed).unwrap();
+        let bytes = zstd::stream::decode_all(&packed[..]).unwrap();
+        let mut index = LayerIndex::decode(&bytes).unwrap();
+        for entry in &mut index.entries {
+            if matches!(entry.kind, EntryKind::File { .. }) {
+                entry.metadata.mode = 0o600;
+            }
+        }
+        let packed = zstd::bulk::compress(&index.encode(), 3).unwrap();
+        let lie = Descriptor::new(blob.media_type, Digest::of(&packed), packed.len() as u64);
+        body["index"] = serde_json::to_value(&lie).unwrap();
+        let packed = Arc::new(bytes::Bytes::from(packed));
+        shelf.put(&lie, packed, &[]).await.unwrap();
+        document.blobs[0] = lie;
+        document.body = serde_json::to_vec(&body).unwrap().into();
+        shelf.put_document(&name, &document).await.unwrap();
+    });
 }
