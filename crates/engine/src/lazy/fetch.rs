@@ -108,6 +108,7 @@ impl Lazy {
             self.budget.load(Ordering::Relaxed),
         );
         let (table, store) = (Arc::clone(table), self.store.clone());
+        let hashes = Arc::clone(&table);
         let is_here = store.blobs().has(&layer.blob);
         let decoded = tokio::task::spawn_blocking(move || {
             let mut contents: Vec<(usize, Arc<[u8]>)> = Vec::new();
@@ -132,7 +133,7 @@ impl Lazy {
             })?;
         let mut memory = self.memory.lock().expect("no panics under this lock");
         for (span, content) in contents {
-            memory.put(&layer.blob.digest, span, content);
+            memory.put(&layer.blob.digest, span, hashes.hash(span), content);
         }
         Ok(())
     }

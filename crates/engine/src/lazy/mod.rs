@@ -379,7 +379,7 @@ impl Lazy {
     ) -> Result<Arc<[u8]>, LazyError> {
         let goes_on = span > 0 && {
             let memory = self.memory.lock().expect("no panics under this lock");
-            memory.contains(&layer.blob.digest, span - 1)
+            memory.contains(&layer.blob.digest, span - 1, table.hash(span - 1))
         };
         let mut wanted = vec![span];
         if goes_on {
@@ -401,7 +401,7 @@ impl Lazy {
         let blob = &layer.blob.digest;
         {
             let mut memory = self.memory.lock().expect("no panics under this lock");
-            if let Some(content) = memory.get(blob, span) {
+            if let Some(content) = memory.get(blob, span, table.hash(span)) {
                 return Some(content);
             }
         }
@@ -412,7 +412,7 @@ impl Lazy {
             .get(blob, range.start, bytes, &table.hash(span))?
             .into();
         let mut memory = self.memory.lock().expect("no panics under this lock");
-        memory.put(blob, span, Arc::clone(&content));
+        memory.put(blob, span, table.hash(span), Arc::clone(&content));
         Some(content)
     }
 

@@ -39,9 +39,9 @@ fn a_layer_that_is_read_in_parts_can_be_lost_too() {
         let copied = |to: &str| {
             format!("FROM scratch AS one\nCOPY . /d/\nFROM BASE\nCOPY --from=one /d/wanted /{to}\n")
         };
-        bench.on_new_machine(&bench.request_with(&copied("a"), &[], &[cache.clone()]));
+        bench.on_new_machine(&bench.request_with(&copied("a"), &[], std::slice::from_ref(&cache)));
         harm(&bench);
-        let second = bench.request_with(&copied("b"), &[cache.clone()], &[]);
+        let second = bench.request_with(&copied("b"), std::slice::from_ref(&cache), &[]);
         let built = bench.on_new_machine(&second);
         assert_eq!(built.outcomes(), [StepOutcome::Ran; 2], "{what}");
         bench.registry.clear_faults();
@@ -86,8 +86,8 @@ fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(&place.path().join("cache"));
     let dockerfile = "FROM BASE\nCOPY a /a\nCOPY c /c\n";
-    bench.on_new_machine(&bench.request_with(dockerfile, &[], &[cache.clone()]));
-    let mut request = bench.request_with(dockerfile, &[cache.clone()], &[]);
+    bench.on_new_machine(&bench.request_with(dockerfile, &[], std::slice::from_ref(&cache)));
+    let mut request = bench.request_with(dockerfile, std::slice::from_ref(&cache), &[]);
     request.outputs = vec![Output::Image];
     request.tags = vec![
         format!("{}/later:1", bench.registry.host())
@@ -137,7 +137,7 @@ fn what_rests_on_a_lie_is_made_again() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(place.path());
     let learns = format!("FROM scratch\nCOPY --from={host}/big:1 /data/n0 /n0\n");
-    bench.on_new_machine(&bench.request_with(&learns, &[], &[cache.clone()]));
+    bench.on_new_machine(&bench.request_with(&learns, &[], std::slice::from_ref(&cache)));
     make_it_lie(&bench, &cache, &big.layers[0].digest);
     let dockerfile = format!(
         "FROM scratch\nCOPY --from={host}/big:1 /data/tool /tool\n\
@@ -147,7 +147,11 @@ fn what_rests_on_a_lie_is_made_again() {
     let store = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let other = directory(other.path());
-    let request = bench.request_with(&dockerfile, &[cache.clone()], &[other.clone()]);
+    let request = bench.request_with(
+        &dockerfile,
+        std::slice::from_ref(&cache),
+        std::slice::from_ref(&other),
+    );
     let built = bench.on(&request, store.path()).unwrap();
     assert_eq!(built.report.manifest, clean.report.manifest);
     let told = built.warnings.iter().any(|told| told.contains("is not so"));
