@@ -11,12 +11,13 @@ use store::cache_mounts::CacheMountError;
 use store::layer::EntryPath;
 use store::unpacked::UnpackedKey;
 
+use crate::cache::told;
 use crate::copy::context::Context;
 use crate::copy::select::{SelectError, Selection, select_path};
 use crate::copy::stage::StageFiles;
 use crate::copy::write::WriteError;
 use crate::emulation::Way;
-use crate::event::StepNumber;
+use crate::event::{Event, StepNumber};
 use crate::output::StepOutput;
 use crate::run::mounts::{MountError, Mounts, StepFiles, Supplies, prepare};
 use crate::run::{Cage, RunError};
@@ -112,8 +113,29 @@ impl Workshop {
         Ok(hash.finish())
     }
 
-    /// RUN.
+    /// RUN. Where its base could not be read in parts after all, it is carried out again on one that
+    /// is unpacked.
     pub(crate) async fn run(
+        self: Arc<Self>,
+        id: StepId,
+        step: RunStep,
+        parent: StepOutput,
+        outputs: HashMap<StepId, StepOutput>,
+    ) -> Result<StepOutput, StepError> {
+        let (same, stack, from) = (step.clone(), parent.clone(), outputs.clone());
+        let ran = Arc::clone(&self).run_once(id, step, parent, outputs).await;
+        match ran {
+            Err(StepError::Run(RunError::Ground { source, .. })) if source.wants_whole() => {
+                let reason = told(&source);
+                let message = format!("{reason}: the base is unpacked, and the step done again");
+                self.reporter.report(Event::Warning { message });
+                self.run_once(id, same, stack, from).await
+            }
+            ran => ran,
+        }
+    }
+
+    async fn run_once(
         self: Arc<Self>,
         id: StepId,
         step: RunStep,

@@ -39,6 +39,7 @@ use source::Source;
 use watch::Watch;
 use writer::{Entry, Writer};
 
+pub(crate) use load::told;
 pub use request::{CacheMode, CacheRequest, CacheTarget};
 
 /// How long a build that failed waits for its cache.

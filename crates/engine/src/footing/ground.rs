@@ -11,6 +11,8 @@ use sandbox::IdMapping;
 use store::layer::{Node, NodeId, Tree};
 use view::{Contents, Ids, View, ViewError};
 
+use crate::lazy::LazyError;
+
 /// Why the contents of a file of a base could not be had.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("could not read {path} of the base image")]
@@ -19,6 +21,14 @@ pub(crate) struct GroundError {
     path: String,
     #[source]
     source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+impl GroundError {
+    /// Whether the file can perhaps be had by unpacking its layer.
+    pub(crate) fn wants_whole(&self) -> bool {
+        let of_layer = self.source.downcast_ref::<LazyError>();
+        of_layer.is_some_and(LazyError::wants_whole)
+    }
 }
 
 /// Where contents of the files of a tree are.
