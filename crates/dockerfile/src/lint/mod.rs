@@ -41,3 +41,5 @@ pub fn stage(instructions: &[Instruction]) -> Vec<Diagnostic> {
 
 #[cfg(test)]
 mod tests;
+
+pub use secrets::sounds_like_a_secret;

@@ -38,12 +38,17 @@ pub(super) fn check(instructions: &[Instruction], findings: &mut Vec<Diagnostic>
     }
 }
 
-fn judge(keyword: Keyword, name: &Spanned<String>, findings: &mut Vec<Diagnostic>) {
+/// Whether a variable of this name likely holds a password or the like.
+pub fn sounds_like_a_secret(name: &str) -> bool {
     let has = |words: &[&str]| {
-        let mut parts = name.value.split('_');
+        let mut parts = name.split('_');
         parts.any(|part| words.iter().any(|word| word.eq_ignore_ascii_case(part)))
     };
-    if !has(&SECRET) || has(&HARMLESS) {
+    has(&SECRET) && !has(&HARMLESS)
+}
+
+fn judge(keyword: Keyword, name: &Spanned<String>, findings: &mut Vec<Diagnostic>) {
+    if !sounds_like_a_secret(&name.value) {
         return;
     }
     let message = format!(

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use dockerfile::lint::sounds_like_a_secret;
+use dockerfile::remote::without_credentials;
 use graph::{KeyPart, KeyParts, PartValue};
 use oci::Digest;
 use serde::{Deserialize, Serialize};
@@ -42,13 +44,15 @@ const PROXIES: [&str; 5] = [
 ];
 
 impl Hiding {
-    /// Whether the value of a part may be seen by nobody.
+    /// Whether the value of a part may be seen by nobody. What is kept goes to shared caches, and not
+    /// all stages are in the image: an argument that nobody would find there must not be found here.
     fn hides(&self, part: &str) -> bool {
         let Some(name) = part.strip_prefix("env.") else {
             return false;
         };
         PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy))
             || self.names.iter().any(|hidden| hidden == name)
+            || sounds_like_a_secret(name)
     }
 
     /// The parts of a key as they are kept; `redact` takes secrets out of texts.
@@ -59,7 +63,7 @@ impl Hiding {
                 let value = match value {
                     PartValue::Text(text) if self.hides(name) => hidden(&of(text)),
                     PartValue::Text(text) => {
-                        let shown = redact(text);
+                        let shown = redact(&without_credentials(text));
                         match shown == *text {
                             true => Value::Text(shown),
                             // Two secrets that look the same when they are hidden are two.
@@ -122,6 +126,29 @@ impl fmt::Display for Value {
             Self::Long(digest) => write!(formatter, "a long text ({digest})"),
             Self::Digest(digest) => formatter.write_str(digest),
             Self::Hidden(_) => formatter.write_str("****"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nobodys_business_is_hidden() {
+        let hiding = Hiding {
+            names: vec!["mine".to_owned()],
+        };
+        for name in [
+            "env.NPM_TOKEN",
+            "env.db_password",
+            "env.HTTP_PROXY",
+            "env.mine",
+        ] {
+            assert!(hiding.hides(name), "{name}");
+        }
+        for name in ["env.PATH", "env.TOKEN_FILE", "argument.2", "NPM_TOKEN"] {
+            assert!(!hiding.hides(name), "{name}");
         }
     }
 }
