@@ -217,7 +217,13 @@ fn the_inventory_says_what_is_there() {
                 .any(|item| item.name == needed.hex() && item.needed)
         );
     }
-    assert_eq!(items.iter().filter(|item| item.needed).count(), 4);
+    let needed = |part| {
+        items
+            .iter()
+            .filter(|item| item.part == part && item.needed)
+            .count()
+    };
+    assert_eq!(Part::ALL.map(needed), [0, 3, 0, 1, 1, 0, 0, 0]);
 }
 
 #[test]
