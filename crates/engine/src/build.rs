@@ -166,6 +166,7 @@ impl Build {
             Arc::clone(&ports.reporter),
             cancel.clone(),
             &ports.network,
+            request.cache.key.as_ref(),
         );
         let workshop = Arc::new(Workshop {
             kept: Arc::new(kept),

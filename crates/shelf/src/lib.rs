@@ -14,6 +14,7 @@ mod form;
 mod gha;
 mod open;
 mod registry_shelf;
+mod sealed;
 mod shelf;
 
 pub use address::{
@@ -23,4 +24,5 @@ pub use address::{
 pub use document::{Document, DocumentName, DocumentNameError, NAME_BYTES_MAX};
 pub use error::{ShelfError, ShelfErrorKind};
 pub use open::{Network, open};
+pub use sealed::{KEY_BYTES_MAX, KEY_BYTES_MIN, SealKey, SealKeyError};
 pub use shelf::{BlobReader, Shelf};

@@ -8,6 +8,7 @@ use crate::bucket::{BucketShelf, Objects};
 use crate::directory::DirectoryShelf;
 use crate::gha::GhaShelf;
 use crate::registry_shelf::RegistryShelf;
+use crate::sealed::{SealKey, Sealed};
 use crate::{Address, Shelf, ShelfError, ShelfErrorKind};
 
 /// How shelves reach other machines.
@@ -21,12 +22,22 @@ pub struct Network {
     pub proxies: ProxySettings,
 }
 
-/// Opens the shelf of an address. No request is made, and no directory.
+/// Opens the shelf of an address. No request is made, and no directory. With a key only documents
+/// that are sealed with it are believed, and all that are put there are sealed.
 ///
 /// # Errors
 ///
 /// [`ShelfErrorKind::Unusable`] for an address that no shelf can have.
-pub fn open(address: &Address, network: &Network) -> Result<Arc<dyn Shelf>, ShelfError> {
+pub fn open(
+    address: &Address,
+    network: &Network,
+    key: Option<&SealKey>,
+) -> Result<Arc<dyn Shelf>, ShelfError> {
+    let shelf = plain(address, network)?;
+    Ok(Arc::new(Sealed::new(shelf, key.cloned())))
+}
+
+fn plain(address: &Address, network: &Network) -> Result<Arc<dyn Shelf>, ShelfError> {
     match address {
         Address::Registry(reference) => Ok(Arc::new(RegistryShelf::new(
             reference.clone(),

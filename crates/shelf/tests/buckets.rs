@@ -31,7 +31,7 @@ fn shelf(address: &Address) -> Result<Arc<dyn Shelf>, shelf::ShelfError> {
         trust: Default::default(),
         proxies: Default::default(),
     };
-    open(address, &network)
+    open(address, &network, None)
 }
 
 /// One of each kind with its service.

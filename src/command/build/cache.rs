@@ -1,7 +1,11 @@
 //! `--cache-from` and `--cache-to`, in buildx's syntax: a place, and how it is filled.
 
+use std::io::Read as _;
+use std::path::Path;
+
 use engine::{CacheMode, CacheRequest, CacheTarget};
 use oci::Compression;
+use shelf::{KEY_BYTES_MAX, SealKey};
 
 use crate::command::shelf_address::{Fields, Purpose, Variable};
 use crate::error::ProgramError;
@@ -13,6 +17,8 @@ const TO: &str = "--cache-to";
 /// `compression`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheFlags<'f> {
+    /// `--cache-key-file`
+    pub(crate) key: Option<&'f Path>,
     /// `--cache-from`
     pub(crate) from: &'f [String],
     /// `--cache-to`
@@ -28,7 +34,10 @@ pub(crate) struct CacheFlags<'f> {
 impl CacheFlags<'_> {
     /// Reads the flags.
     pub(crate) fn read(self, variable: Variable<'_>) -> Result<CacheRequest, ProgramError> {
-        let mut request = CacheRequest::default();
+        let mut request = CacheRequest {
+            key: self.key.map(key).transpose()?,
+            ..CacheRequest::default()
+        };
         for text in self.from {
             for mut fields in Fields::read(FROM, text)? {
                 let address = fields.address(Purpose::From, variable)?.ok_or_else(|| {
@@ -118,6 +127,25 @@ impl CacheFlags<'_> {
 const ALWAYS: &str =
     "a cache is an OCI image manifest, and a cache that cannot be written fails no build";
 
+/// Reads the file of `--cache-key-file`.
+fn key(path: &Path) -> Result<SealKey, ProgramError> {
+    let cannot = || {
+        format!(
+            "the key of --cache-key-file {} cannot be used",
+            path.display()
+        )
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(2 * KEY_BYTES_MAX as u64).read_to_end(&mut bytes))
+        .map_err(|error| ProgramError::input(cannot()).because(&error))?;
+    SealKey::new(&bytes).map_err(|error| {
+        ProgramError::input(cannot())
+            .because(&error)
+            .hint("make one with `head -c 32 /dev/urandom | base64`")
+    })
+}
+
 /// Whether a cache in the image is asked for by build argument.
 fn is_set(inline: Option<&str>) -> Result<bool, ProgramError> {
     match inline {
@@ -141,6 +169,7 @@ mod tests {
         let owned =
             |texts: &[&str]| -> Vec<String> { texts.iter().map(|&text| text.to_owned()).collect() };
         let flags = CacheFlags {
+            key: None,
             from: &owned(from),
             to: &owned(to),
             inline,

@@ -111,6 +111,11 @@ pub(crate) struct BuildArguments {
     #[arg(long, value_name = "SPEC")]
     cache_to: Vec<String>,
 
+    /// File with a secret that seals what is put into caches elsewhere; with it nothing is taken
+    /// from them that is not sealed with it
+    #[arg(long, value_name = "FILE")]
+    cache_key_file: Option<PathBuf>,
+
     /// Ask the registry for base images, even when they are known
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", hide_default_value = true, hide_possible_values = true,
@@ -382,6 +387,7 @@ impl BuildArguments {
         let inline = graph.build_args.get("BUILDKIT_INLINE_CACHE");
         let cache = CacheFlags {
             from: &self.cache_from,
+            key: self.cache_key_file.as_deref(),
             to: &self.cache_to,
             inline: inline.map(String::as_str),
             compression,

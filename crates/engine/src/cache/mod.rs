@@ -90,7 +90,9 @@ impl Caches {
         origins: &Origins,
         ports: &Ports,
     ) -> Self {
-        let open = |address: &Address, doing: &str| match shelf::open(address, &ports.network) {
+        let key = request.key.as_ref();
+        let open = |address: &Address, doing: &str| match shelf::open(address, &ports.network, key)
+        {
             Ok(shelf) => Some(shelf),
             Err(error) => {
                 let reason = load::told(&error);
@@ -105,7 +107,9 @@ impl Caches {
         for address in &request.from {
             if let Some(shelf) = open(address, "read") {
                 let image = match address {
-                    Address::Registry(reference) => Some(reference.clone()),
+                    // What an image says of itself has no seal.
+                    Address::Registry(reference) if key.is_none() => Some(reference.clone()),
+                    Address::Registry(_) => None,
                     Address::Directory(_)
                     | Address::S3(_)
                     | Address::Gcs(_)

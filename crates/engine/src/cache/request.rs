@@ -1,6 +1,6 @@
 //! What is asked of caches elsewhere.
 
-use shelf::Address;
+use shelf::{Address, SealKey};
 
 /// Where a build looks for what it needs not do, and where it puts what it did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct CacheRequest {
     pub from: Vec<Address>,
     /// Filled.
     pub to: Vec<CacheTarget>,
+    /// What all that is read must be sealed with, and all that is put there is (E03).
+    pub key: Option<SealKey>,
 }
 
 /// One place that is filled.

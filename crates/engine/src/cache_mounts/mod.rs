@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sandbox::CancelToken;
-use shelf::{Address, Shelf, ShelfError, ShelfErrorKind};
+use shelf::{Address, SealKey, Shelf, ShelfError, ShelfErrorKind};
 use store::Store;
 use store::cache_mounts::{CacheMount, Refill};
 use store::snapshot::Pack;
@@ -128,10 +128,11 @@ impl KeptMounts {
         reporter: Arc<dyn Reporter>,
         cancel: CancelToken,
         network: &shelf::Network,
+        key: Option<&SealKey>,
     ) -> Self {
         let places = |wanted: &[MountShelf]| {
             let places = wanted.iter().filter_map(|wanted| {
-                let shelf = match shelf::open(&wanted.address, network) {
+                let shelf = match shelf::open(&wanted.address, network, key) {
                     Ok(shelf) => shelf,
                     Err(error) => {
                         warn(&*reporter, "cache mounts are left as they are", &error);

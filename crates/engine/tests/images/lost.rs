@@ -166,7 +166,7 @@ fn what_rests_on_a_lie_is_made_again() {
 /// Says that every file of a layer is nobody's business.
 fn make_it_lie(bench: &Bench, cache: &Address, layer: &Digest) {
     let ports = bench.ports(bench.store.path(), Arc::new(crate::Quiet));
-    let shelf = shelf::open(cache, &ports.network).unwrap();
+    let shelf = shelf::open(cache, &ports.network, None).unwrap();
     let name = DocumentName::shared(format!("layer-{}", layer.hex())).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

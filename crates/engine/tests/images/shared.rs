@@ -439,3 +439,58 @@ fn another_machine_can_say_what_changed() {
     let causes = format!("{:?}", built.report.explanation.causes);
     assert!(causes.contains("\"c\""), "{causes}");
 }
+
+/// A secret that the writers share keeps everybody else's answers out (E03).
+#[test]
+fn a_sealed_cache_is_believed_by_its_seal() {
+    let bench = Bench::with_files();
+    let places = tempfile::tempdir().unwrap();
+    let (ours, other) = ("0123456789abcdef", "fedcba9876543210");
+    for (number, cache) in [bench.cache(), directory(places.path())].iter().enumerate() {
+        let with = |from: &[Address], to: &[Address], key: Option<&str>| {
+            let mut request = bench.request_with(DOCKERFILE, from, to);
+            request.cache.key = key.map(|key| shelf::SealKey::new(key.as_bytes()).unwrap());
+            bench.on_new_machine(&request)
+        };
+        let check = |key: Option<&str>, found: usize, warned: Option<&str>| {
+            let built = with(from_ref(cache), from_ref(cache), key);
+            assert_eq!(built.found_in(cache), found, "{number} {key:?}");
+            match warned {
+                None => assert_eq!(built.warnings, Vec::<String>::new(), "{number}"),
+                Some(text) => {
+                    let told = built.warnings.iter().any(|warning| warning.contains(text));
+                    assert!(told, "{number} {:?}", built.warnings);
+                }
+            }
+        };
+        assert_eq!(
+            with(&[], from_ref(cache), Some(ours)).warnings,
+            Vec::<String>::new()
+        );
+        check(Some(ours), 3, None);
+        check(Some(other), 0, Some("it is sealed with another key"));
+        // Who has no key may look, and changes nothing.
+        check(None, 3, None);
+        bench.file(&format!("c: {number}"));
+        check(None, 2, Some("--cache-key-file"));
+        check(Some(ours), 2, None);
+        check(Some(ours), 3, None);
+    }
+    // Nothing that has no seal, in an image neither.
+    let unsealed = Address::Registry(
+        format!("{}/cache:open", bench.registry.host())
+            .parse()
+            .unwrap(),
+    );
+    bench.fill(&unsealed);
+    let mut request = bench.request_with(DOCKERFILE, from_ref(&unsealed), &[]);
+    request.cache.key = Some(shelf::SealKey::new(ours.as_bytes()).unwrap());
+    let built = bench.on_new_machine(&request);
+    assert_eq!(built.found_in(&unsealed), 0);
+    assert!(
+        built
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("it is not sealed with a key"))
+    );
+}
