@@ -35,6 +35,10 @@ const RECORDS_MAX: usize = 4000;
 const BLOBS_MAX: usize = 2000;
 /// The most that records say beside their layers, in bytes.
 const MORE_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// The most values that are read: each takes some 100 bytes of memory, and as little as two of text.
+const VALUES_MAX: usize = 1_000_000;
+/// The most values that records say beside their layers: then there is room for the rest.
+const MORE_VALUES_MAX: usize = 500_000;
 /// The deepest stack.
 const STACK_MAX: u32 = 1000;
 /// A use is written down when the last one that was is so long ago, in seconds: else every
@@ -205,7 +209,8 @@ impl Catalogue {
             .map(|(key, kept)| (kept.used, key.clone()))
             .collect();
         by_use.sort_by(|a, b| b.cmp(a));
-        let (mut records, mut more_bytes, mut blobs) = (0, 0, HashSet::new());
+        let (mut records, mut blobs) = (0, HashSet::new());
+        let (mut more_bytes, mut more_values) = (0, 0);
         for (_, key) in by_use {
             let kept = &self.records[&key];
             let layers = kept.layers.iter().map(|layer| &layer.blob.digest);
@@ -213,13 +218,16 @@ impl Catalogue {
                 .filter(|digest| self.held.contains_key(digest) && !blobs.contains(*digest))
                 .cloned()
                 .collect();
-            let more = serde_json::to_vec(&kept.more).map_or(0, |bytes| bytes.len());
+            let text = serde_json::to_vec(&kept.more).unwrap_or_default();
+            let (more, values) = (text.len(), values(&text));
             let fits = records < RECORDS_MAX
                 && more_bytes + more <= MORE_BYTES_MAX
+                && more_values + values <= MORE_VALUES_MAX
                 && blobs.len() + own.len() <= BLOBS_MAX;
             if fits {
                 records += 1;
                 more_bytes += more;
+                more_values += values;
                 blobs.extend(own);
             } else {
                 self.records.remove(&key);
@@ -332,6 +340,11 @@ impl Catalogue {
     }
 }
 
+/// At least how many values a text of JSON has: commas, of which some are in texts.
+fn values(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b',').count() + 1
+}
+
 fn checksum(packed: &[u8]) -> [u8; CHECKSUM_BYTES] {
     use sha2::Digest as _;
     sha2::Sha256::digest(packed).into()
@@ -360,7 +373,7 @@ fn unpack(body: &Bytes) -> Result<Vec<u8>, CatalogueError> {
         .take(TEXT_BYTES_MAX + 1)
         .read_to_end(&mut text)
         .map_err(|_| damaged)?;
-    (text.len() as u64 <= TEXT_BYTES_MAX)
+    (text.len() as u64 <= TEXT_BYTES_MAX && values(&text) <= VALUES_MAX)
         .then_some(text)
         .ok_or(damaged)
 }
@@ -480,6 +493,12 @@ mod tests {
             key("a")
         );
         check(&record, damaged);
+        let zeros = "0,".repeat(VALUES_MAX);
+        let many = format!(
+            r#"{{"format":1,"layers":[],"stacks":[],"records":[{{"key":"{}","stack":null,"used":0,"more":{{"a":[{zeros}0]}}}}]}}"#,
+            key("a")
+        );
+        assert_eq!(Catalogue::read(&body_of(many.as_bytes())), Err(damaged));
         let bomb = vec![b' '; TEXT_BYTES_MAX as usize + 2];
         assert_eq!(Catalogue::read(&body_of(&bomb)), Err(damaged));
     }
@@ -501,6 +520,22 @@ mod tests {
         assert!(!catalogue.holds(&layer("0").blob.digest));
         let newest = (RECORDS_MAX + 9).to_string();
         assert!(catalogue.get(&key(&newest)).is_some());
+    }
+
+    /// What is written can be read.
+    #[test]
+    fn records_that_say_much_go_before_they_are_too_much() {
+        let mut catalogue = Catalogue::default();
+        for number in 0..8 {
+            let name = number.to_string();
+            let much = Value::from(vec![0; MORE_VALUES_MAX / 4]);
+            let more = Map::from_iter([("much".to_owned(), much)]);
+            catalogue.add(key(&name), Kept::of_something_else(more, number));
+        }
+        catalogue.prune();
+        assert!(catalogue.get(&key("7")).is_some());
+        assert_eq!(catalogue.records.len(), 4);
+        assert_eq!(Catalogue::read(&catalogue.to_document()), Ok(catalogue));
     }
 
     #[test]
