@@ -70,13 +70,13 @@ struct Remote {
 
 impl BlobSource for Remote {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let _runtime = self.runtime.enter();
-        let mut reader = self
-            .client
-            .blob(&self.repository, &self.blob, None)
-            .into_reader();
-        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
-        Ok(Box::new(reader))
+        let (client, repository) = (self.client.clone(), self.repository.clone());
+        let (blob, runtime) = (self.blob.clone(), self.runtime.clone());
+        Ok(later(offset, move || {
+            let _runtime = runtime.enter();
+            let reader = client.blob(&repository, &blob, None).into_reader();
+            Ok(Box::new(reader))
+        }))
     }
 }
 
@@ -89,9 +89,42 @@ struct Shelved {
 
 impl BlobSource for Shelved {
     fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
-        let opened = self.runtime.block_on(self.shelf.open(&self.blob));
-        let mut reader = opened.map_err(io::Error::other)?;
-        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
-        Ok(reader)
+        let (shelf, blob) = (Arc::clone(&self.shelf), self.blob.clone());
+        let runtime = self.runtime.clone();
+        Ok(later(offset, move || {
+            let opened = runtime.block_on(shelf.open(&blob));
+            let reader = opened.map_err(io::Error::other)?;
+            Ok(Box::new(reader))
+        }))
+    }
+}
+
+type Input = Box<dyn Read + Send>;
+type Open = Box<dyn FnOnce() -> io::Result<Input> + Send>;
+
+/// A reader that is opened, and brought to `offset`, when it is first read: that is where waiting is
+/// allowed. Whoever opens a source may be on a thread that drives the runtime.
+fn later(offset: u64, open: impl FnOnce() -> io::Result<Input> + Send + 'static) -> Input {
+    Box::new(Later::Closed(offset, Some(Box::new(open))))
+}
+
+enum Later {
+    Closed(u64, Option<Open>),
+    Opened(Input),
+}
+
+impl Read for Later {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Self::Closed(offset, open) = self {
+            let open = open.take();
+            let open = open.ok_or_else(|| io::Error::other("it could not be opened before"))?;
+            let mut input = open()?;
+            io::copy(&mut (&mut input).take(*offset), &mut io::sink())?;
+            *self = Self::Opened(input);
+        }
+        match self {
+            Self::Opened(input) => input.read(buffer),
+            Self::Closed(..) => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use engine::{ImageName, Output, PushRequest, StepOutcome};
 use oci::{Compression, Descriptor, Digest};
 use shelf::{Address, DocumentName};
 use store::layer::{EntryKind, LayerIndex};
-use testkit::{Action, Layer, Match, image, validate_image};
+use testkit::{Action, Endpoint, Layer, Match, Method, image, validate_image};
 
 use crate::Bench;
 use crate::shared::directory;
@@ -104,6 +104,42 @@ fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
     };
     bench.push(&pushed, store.path()).unwrap();
     validate_image(&bench.registry, "later", "1").unwrap();
+}
+
+/// A layer that was found in a directory goes to a registry that has nothing of it, and goes on where
+/// it was cut off.
+#[test]
+fn what_was_found_in_a_directory_is_pushed() {
+    let bench = Bench::new();
+    noise(&bench, "noise");
+    let place = tempfile::tempdir().unwrap();
+    let cache = directory(place.path());
+    let dockerfile = "FROM BASE\nCOPY noise /noise\n";
+    let filling = bench.request_with(dockerfile, &[], std::slice::from_ref(&cache));
+    let first = bench.on_new_machine(&filling);
+    for (name, is_cut) in [("whole", false), ("cut", true)] {
+        if is_cut {
+            let sent = Match::any()
+                .repository(name)
+                .endpoint(Endpoint::UploadSession);
+            let cut = Action::ResetRequest { after: 2 << 20 };
+            for method in [Method::PATCH, Method::PUT] {
+                let sent = sent.clone().method(method).times(1);
+                bench.registry.fault(sent, cut.clone());
+            }
+        }
+        let mut request = bench.request_with(dockerfile, std::slice::from_ref(&cache), &[]);
+        request.tags = vec![
+            format!("{}/{name}:1", bench.registry.host())
+                .parse()
+                .unwrap(),
+        ];
+        let built = bench.on_new_machine(&request);
+        assert_eq!(built.found_in(&cache), 1);
+        assert_eq!(built.report.manifest, first.report.manifest);
+        validate_image(&bench.registry, name, "1").unwrap();
+        bench.registry.clear_faults();
+    }
 }
 
 /// The tag of an image and of a cache cannot be the same: one would take the other's place.
