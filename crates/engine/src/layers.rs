@@ -15,8 +15,8 @@ use shelf::ShelfError;
 use store::Store;
 use store::dir::Dir;
 use store::layer::{
-    DecompressError, LayerIndex, Limits, Ownership, ScanError, ScanOptions, Scanned, Settled,
-    TarReadError, Tree, UnpackTarget, scan, settle,
+    DecompressError, LayerIndex, Limits, Ownership, ScanError, ScanOptions, SeekTable, Settled,
+    TarReadError, Tree, UnpackTarget, scan, scan_again, settle,
 };
 use store::scratch::Scratch;
 use store::unpacked::UnpackedKey;
@@ -321,8 +321,14 @@ impl Layers {
         if let Some(path) = self.store.unpacked().get(&key) {
             return Ok(path);
         }
-        let (index, directory) = self.read(layer, true, lower).await?;
-        let directory = directory.expect("unpacking was asked for");
+        let index = &tree.layers()[position];
+        let directory = match self.read_again(layer, lower.clone(), index).await? {
+            Some(directory) => directory,
+            None => {
+                let (_, directory) = self.read(layer, true, lower).await?;
+                directory.expect("unpacking was asked for")
+            }
+        };
         self.bases.room.take(index.tar_bytes);
         let path = self.store.unpacked().adopt(&directory, key)?;
         self.queue.tell(place, index.tar_bytes);
@@ -497,18 +503,51 @@ impl Layers {
         unpack: bool,
         lower: Option<Arc<Tree>>,
     ) -> Result<(LayerIndex, Option<PathBuf>), LayerError> {
-        let (Scanned { index, table }, directory) = self.pass(layer, unpack, lower).await?;
+        let (index, table, directory) = self.pass(layer, unpack, lower, None).await?;
+        let index = index.expect("none was known");
         if let Some(believed) = self.shelves().believed(&layer.diff_id)
             && *believed != index
         {
             self.shelves().was_a_lie();
             return Err(LayerError::Lie(layer.blob.digest.clone()));
         }
+        self.keep_table(layer, table)?;
+        Ok((index, directory))
+    }
+
+    /// The same to unpack a layer whose index is known, without a second one in memory. `None` when
+    /// the layer is something else, which only a pass that knows nothing can tell.
+    async fn read_again(
+        &self,
+        layer: &LayerRef,
+        lower: Option<Arc<Tree>>,
+        index: &Arc<LayerIndex>,
+    ) -> Result<Option<PathBuf>, LayerError> {
+        // Both are what was believed, or one of them is a lie.
+        if let Some(believed) = self.shelves().believed(&layer.diff_id)
+            && !Arc::ptr_eq(&believed, index)
+        {
+            return Ok(None);
+        }
+        match self.pass(layer, true, lower, Some(index)).await {
+            Ok((_, table, directory)) => {
+                self.keep_table(layer, table)?;
+                Ok(directory)
+            }
+            Err(LayerError::Scan {
+                source: ScanError::Index,
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep_table(&self, layer: &LayerRef, table: SeekTable) -> Result<(), LayerError> {
         let tables = self.store.seek_tables();
         if !tables.contains(&layer.blob.digest) {
             tables.put(&layer.blob.digest, Arc::new(table))?;
         }
-        Ok((index, directory))
+        Ok(())
     }
 
     async fn pass(
@@ -516,8 +555,10 @@ impl Layers {
         layer: &LayerRef,
         unpack: bool,
         lower: Option<Arc<Tree>>,
-    ) -> Result<(Scanned, Option<PathBuf>), LayerError> {
+        known: Option<&Arc<LayerIndex>>,
+    ) -> Result<Passed, LayerError> {
         let mut pass = Pass::new(layer, unpack.then(|| Arc::clone(&self.scratch)), lower)?;
+        pass.known = known.cloned();
         if unpack && let Some(left) = self.bases.room.left() {
             pass.tar_bytes_max = pass.tar_bytes_max.min(left);
             pass.budget = self.bases.room.budget();
@@ -541,7 +582,18 @@ impl Layers {
         let digest = || layer.blob.digest.clone();
         fetched
             .await
-            .inspect_err(|_| self.origins.failed(&layer.blob.digest))
+            .inspect_err(|error| {
+                let is_good = matches!(
+                    error,
+                    OriginError::Consumer(LayerError::Scan {
+                        source: ScanError::Index,
+                        ..
+                    })
+                );
+                if !is_good {
+                    self.origins.failed(&layer.blob.digest);
+                }
+            })
             .map_err(|error| match error {
                 OriginError::Registry(repository, source) => LayerError::Fetch {
                     digest: digest(),
@@ -606,6 +658,10 @@ pub(crate) fn transfer_of(
     })
 }
 
+/// What one pass over a layer gave: its index unless it was known, how to read parts of it, and its
+/// files if they were asked for.
+type Passed = (Option<LayerIndex>, SeekTable, Option<PathBuf>);
+
 /// What one pass over a layer is to do.
 struct Pass {
     blob: Descriptor,
@@ -613,6 +669,8 @@ struct Pass {
     diff_id: DiffId,
     unpack_in: Option<Arc<Scratch>>,
     lower: Option<Arc<Tree>>,
+    /// What is in it, where that is known.
+    known: Option<Arc<LayerIndex>>,
     /// Where reading stops.
     tar_bytes_max: u64,
     /// What made it stop there, if it was that.
@@ -639,6 +697,7 @@ impl Pass {
             diff_id: layer.diff_id.clone(),
             unpack_in,
             lower,
+            known: None,
             tar_bytes_max: Limits::default().tar_bytes,
             budget: None,
         })
@@ -646,10 +705,7 @@ impl Pass {
 
     /// `input` verifies that it is the blob. May be called again: each time
     /// into a directory of its own.
-    fn read(
-        &self,
-        input: &mut (impl std::io::Read + Send),
-    ) -> Result<(Scanned, Option<PathBuf>), LayerError> {
+    fn read(&self, input: &mut (impl std::io::Read + Send)) -> Result<Passed, LayerError> {
         let path = self
             .unpack_in
             .as_ref()
@@ -679,7 +735,11 @@ impl Pass {
             },
             unpack,
         };
-        let scanned = scan(input, options).map_err(|source| match (&source, self.budget) {
+        let scanned = match &self.known {
+            Some(known) => scan_again(input, options, known).map(|table| (None, table)),
+            None => scan(input, options).map(|scanned| (Some(scanned.index), scanned.table)),
+        };
+        let (index, table) = scanned.map_err(|source| match (&source, self.budget) {
             // It was only likely before that it would not fit.
             (
                 ScanError::Refused(DecompressError::Bytes(left))
@@ -695,6 +755,6 @@ impl Pass {
                 source,
             },
         })?;
-        Ok((scanned, path))
+        Ok((index, table, path))
     }
 }

@@ -205,26 +205,32 @@ fn what_lies_is_refused() {
     check("no layer could be", |board, _, scanned| {
         let mut index = scanned.index.clone();
         let name = b"trusted.overlay.opaque"[..].into();
-        let metadata = &mut index.entries[0].metadata;
+        let mut entries = index.entries.to_vec();
+        let metadata = &mut entries[0].metadata;
         metadata.xattrs.insert(name, b"y"[..].into());
+        index.entries = entries.into();
         replace(board, "index", &index.encode());
     });
     check("no layer could be", |board, _, scanned| {
         let mut index = scanned.index.clone();
-        for entry in &mut index.entries {
+        let mut entries = index.entries.to_vec();
+        for entry in &mut entries {
             if let EntryKind::File { size, .. } = &mut entry.kind {
                 *size = 1 << 40;
             }
         }
+        index.entries = entries.into();
         replace(board, "index", &index.encode());
     });
     check("no layer could be", |board, _, scanned| {
         let mut index = scanned.index.clone();
-        for entry in &mut index.entries {
+        let mut entries = index.entries.to_vec();
+        for entry in &mut entries {
             if let EntryKind::File { content, .. } = &mut entry.kind {
                 *content = ContentHash([0; 32]);
             }
         }
+        index.entries = entries.into();
         replace(board, "index", &index.encode());
     });
 }

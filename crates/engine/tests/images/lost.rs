@@ -214,11 +214,13 @@ fn make_it_lie(bench: &Bench, cache: &Address, layer: &Digest) {
         reader.read_to_end(&mut packed).unwrap();
         let bytes = zstd::stream::decode_all(&packed[..]).unwrap();
         let mut index = LayerIndex::decode(&bytes).unwrap();
-        for entry in &mut index.entries {
+        let mut entries = index.entries.to_vec();
+        for entry in &mut entries {
             if matches!(entry.kind, EntryKind::File { .. }) {
                 entry.metadata.mode = 0o600;
             }
         }
+        index.entries = entries.into();
         let packed = zstd::bulk::compress(&index.encode(), 3).unwrap();
         let lie = Descriptor::new(blob.media_type, Digest::of(&packed), packed.len() as u64);
         body["index"] = serde_json::to_value(&lie).unwrap();

@@ -95,6 +95,20 @@ impl EntryPath {
         Some(Self(self.0[..end].into()))
     }
 
+    /// What comes before the name.
+    pub(super) fn directory(&self) -> &[u8] {
+        let end = self.0.iter().rposition(|b| *b == b'/').unwrap_or(0);
+        &self.0[..end]
+    }
+
+    /// What [`Self::directory`] and [`Self::name`] make of a path.
+    pub(super) fn of_parts(directory: &[u8], name: &[u8]) -> Self {
+        if directory.is_empty() {
+            return Self(name.into());
+        }
+        Self([directory, b"/", name].concat().into())
+    }
+
     /// The last component; empty for the root.
     pub fn name(&self) -> &[u8] {
         let start = self
@@ -170,7 +184,7 @@ pub struct Entry {
 }
 
 /// What every entry has beside its kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Metadata {
     /// Permission bits with set-uid, set-gid and sticky: `0o7777` at most.
     pub mode: u32,

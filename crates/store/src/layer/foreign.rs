@@ -15,32 +15,33 @@ impl LayerIndex {
         let mut content_bytes = 0_u64;
         let possible = self.entries.len() as u64 <= limits.entries
             && self.tar_bytes <= limits.tar_bytes
-            && self.entries.iter().all(|entry| {
-                names_bytes += entry.path.as_bytes().len() as u64;
-                let kind = match &entry.kind {
+            && self.entries.kinds().iter().enumerate().all(|(at, kind)| {
+                let path = self.entries.path(at);
+                names_bytes += path.as_bytes().len() as u64;
+                let kind = match kind {
                     EntryKind::Directory | EntryKind::Opaque => true,
                     EntryKind::File { size, .. } => {
                         content_bytes = content_bytes.saturating_add(*size);
-                        content_bytes <= limits.tar_bytes && !entry.path.is_root()
+                        content_bytes <= limits.tar_bytes && !path.is_root()
                     }
                     EntryKind::Symlink { target } => {
                         names_bytes += target.len() as u64;
                         !target.is_empty()
                             && target.len() <= PATH_BYTES_MAX
                             && !target.contains(&0)
-                            && !entry.path.is_root()
+                            && !path.is_root()
                     }
                     EntryKind::HardLink { target } => {
                         names_bytes += target.as_bytes().len() as u64;
-                        !entry.path.is_root()
+                        !path.is_root()
                     }
                     EntryKind::CharacterDevice { .. }
                     | EntryKind::BlockDevice { .. }
                     | EntryKind::Fifo
-                    | EntryKind::Whiteout => !entry.path.is_root(),
+                    | EntryKind::Whiteout => !path.is_root(),
                 };
-                kind && entry.path.components().count() <= limits.depth
-                    && is_possible_metadata(&entry.metadata, &mut names_bytes)
+                kind && path.components().count() <= limits.depth
+                    && is_possible_metadata(self.entries.metadata(at), &mut names_bytes)
                     && names_bytes <= limits.names_bytes
             });
         possible && self.small_files_fit() && self.extents_fit()
@@ -51,14 +52,18 @@ impl LayerIndex {
         let mut left = self.small_files.len();
         // The last entry of a path holds.
         let mut seen = std::collections::BTreeSet::new();
-        for entry in self.entries.iter().rev() {
-            let Some(content) = self.small_files.get(&entry.path) else {
+        for (at, kind) in self.entries.kinds().iter().enumerate().rev() {
+            if left == 0 {
+                break;
+            }
+            let path = self.entries.path(at);
+            let Some(content) = self.small_files.get(&path) else {
                 continue;
             };
-            if !seen.insert(&entry.path) {
+            if !seen.insert(path) {
                 continue;
             }
-            let is_file = match &entry.kind {
+            let is_file = match kind {
                 EntryKind::File { content: hash, .. } => {
                     content.len() as u64 <= SMALL_FILE_BYTES_MAX
                         && *hash == ContentHash::of(content)
@@ -126,7 +131,7 @@ mod tests {
         };
         LayerIndex {
             diff_id: DiffId(Digest::of(b"layer")),
-            entries: vec![file("etc/passwd", passwd), file("f", b"content")],
+            entries: vec![file("etc/passwd", passwd), file("f", b"content")].into(),
             tar_bytes: 4_096,
             small_files: BTreeMap::from([(path("etc/passwd"), passwd[..].into())]),
             implicit_parents: true,
@@ -141,6 +146,14 @@ mod tests {
         let mut index = honest();
         lie(&mut index);
         assert!(!index.is_possible(Limits::default()), "{what}");
+    }
+
+    fn check_entry(what: &str, at: usize, lie: impl FnOnce(&mut Entry)) {
+        check(what, |index| {
+            let mut entries = index.entries.to_vec();
+            lie(&mut entries[at]);
+            index.entries = entries.into();
+        });
     }
 
     #[test]
@@ -158,25 +171,25 @@ mod tests {
         check("more places than entries", |index| {
             index.extents.starts.push(None);
         });
-        check("a mark of overlayfs", |index| {
+        check_entry("a mark of overlayfs", 1, |entry| {
             let name = b"trusted.overlay.redirect"[..].into();
-            let xattrs = &mut index.entries[1].metadata.xattrs;
-            xattrs.insert(name, b"/etc"[..].into());
+            entry.metadata.xattrs.insert(name, b"/etc"[..].into());
         });
-        check("capabilities that are none", |index| {
+        check_entry("capabilities that are none", 1, |entry| {
             let name = b"security.capability"[..].into();
-            let xattrs = &mut index.entries[1].metadata.xattrs;
-            xattrs.insert(name, b"x"[..].into());
+            entry.metadata.xattrs.insert(name, b"x"[..].into());
         });
-        check("a mode", |index| index.entries[0].metadata.mode = 0o10_000);
-        check("an id", |index| index.entries[0].metadata.uid = u32::MAX);
-        check("a root that is a file", |index| {
-            index.entries[1].path = EntryPath::root();
+        check_entry("a mode", 0, |entry| entry.metadata.mode = 0o10_000);
+        check_entry("an id", 0, |entry| entry.metadata.uid = u32::MAX);
+        check_entry("a root that is a file", 1, |entry| {
+            entry.path = EntryPath::root();
         });
         check("a target", |index| {
-            index.entries[1].kind = EntryKind::Symlink {
+            let mut entries = index.entries.to_vec();
+            entries[1].kind = EntryKind::Symlink {
                 target: b"a\0b"[..].into(),
             };
+            index.entries = entries.into();
             index.extents.starts[1] = None;
         });
         check("another passwd than it speaks of", |index| {

@@ -10,8 +10,9 @@ use std::num::NonZeroU64;
 use oci::{DiffId, Digest};
 use sha2::Digest as _;
 
+use super::entries::EntriesWriter;
 use super::extent::{ExtentPart, SPARSE_PARTS_MAX};
-use super::{ContentHash, Entry, EntryKind, EntryPath, Extents, FileExtent, Metadata};
+use super::{ContentHash, Entries, EntryKind, EntryPath, Extents, FileExtent, Metadata};
 
 /// A layer without its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct LayerIndex {
     /// The layer.
     pub diff_id: DiffId,
     /// Its entries in the order of its tar; of two with one path the later holds.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Bytes of the tar, to its last.
     pub tar_bytes: u64,
     /// Contents of regular files called `passwd` or `group`, up to
@@ -62,15 +63,16 @@ impl LayerIndex {
         self.implicit_parents
             || self
                 .entries
+                .kinds()
                 .iter()
-                .any(|entry| matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque))
+                .any(|kind| matches!(kind, EntryKind::Whiteout | EntryKind::Opaque))
     }
 
     /// Where the content of the entry of that number lies in the tar. `None` for what is no regular
     /// file, and for a file that can only be had by unpacking the layer.
     pub fn extent(&self, entry: usize) -> Option<FileExtent> {
-        match self.entries.get(entry)?.kind {
-            EntryKind::File { size, .. } => self.extents.of(entry, size),
+        match self.entries.kinds().get(entry)? {
+            EntryKind::File { size, .. } => self.extents.of(entry, *size),
             EntryKind::Directory
             | EntryKind::Symlink { .. }
             | EntryKind::HardLink { .. }
@@ -85,9 +87,10 @@ impl LayerIndex {
     /// Whether every content that is not empty can be read without unpacking the layer.
     pub fn is_readable_in_parts(&self) -> bool {
         self.entries
+            .kinds()
             .iter()
             .enumerate()
-            .all(|(number, entry)| match entry.kind {
+            .all(|(number, kind)| match kind {
                 EntryKind::File { size: 1.., .. } => self.extent(number).is_some(),
                 EntryKind::File { .. }
                 | EntryKind::Directory
@@ -104,8 +107,8 @@ impl LayerIndex {
     /// Whether the contents lie inside of the tar, in order: an index that was made elsewhere may
     /// claim anything.
     pub fn extents_fit(&self) -> bool {
-        let sizes = self.entries.iter().map(|entry| match entry.kind {
-            EntryKind::File { size, .. } => Some(size),
+        let sizes = self.entries.kinds().iter().map(|kind| match kind {
+            EntryKind::File { size, .. } => Some(*size),
             EntryKind::Directory
             | EntryKind::Symlink { .. }
             | EntryKind::HardLink { .. }
@@ -136,10 +139,16 @@ impl LayerIndex {
         out.number(*tar_bytes);
         out.number(u64::from(*implicit_parents));
         out.number(entries.len() as u64);
-        let mut before: &[u8] = b"";
-        for entry in entries {
-            out.entry(entry, before);
-            before = entry.path.as_bytes();
+        let (mut before, mut path) = (Vec::new(), Vec::new());
+        for at in 0..entries.len() {
+            path.clear();
+            path.extend_from_slice(entries.directory(at));
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(entries.name(at));
+            out.entry(&path, entries.kind(at), entries.metadata(at), &before);
+            std::mem::swap(&mut path, &mut before);
         }
         out.number(small_files.len() as u64);
         for (path, content) in small_files {
@@ -227,13 +236,7 @@ impl Writer {
     }
 
     /// The path without what it shares with the one before.
-    fn entry(&mut self, entry: &Entry, before: &[u8]) {
-        let Entry {
-            path,
-            kind,
-            metadata,
-        } = entry;
-        let path = path.as_bytes();
+    fn entry(&mut self, path: &[u8], kind: &EntryKind, metadata: &Metadata, before: &[u8]) {
         let shared = path.iter().zip(before).take_while(|(a, b)| a == b).count();
         self.number(shared as u64);
         self.bytes(&path[shared..]);
@@ -298,7 +301,7 @@ impl<'b> Reader<'b> {
             _ => return None,
         };
         let count = self.count()?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(count);
+        let mut entries = EntriesWriter::with_capacity(count);
         let mut path = Vec::new();
         for _ in 0..count {
             let shared = usize::try_from(self.number()?).ok()?;
@@ -307,7 +310,8 @@ impl<'b> Reader<'b> {
             }
             path.truncate(shared);
             path.extend_from_slice(self.bytes()?);
-            entries.push(self.entry(&path)?);
+            let (kind, metadata) = self.entry()?;
+            entries.push(&EntryPath::parse(&path).ok()?, kind, metadata);
         }
         let mut small_files = BTreeMap::new();
         for _ in 0..self.count()? {
@@ -316,7 +320,7 @@ impl<'b> Reader<'b> {
         let extents = self.extents()?;
         self.0.is_empty().then_some(LayerIndex {
             diff_id: DiffId(diff_id),
-            entries,
+            entries: entries.finish(),
             tar_bytes,
             small_files,
             implicit_parents,
@@ -360,7 +364,7 @@ impl<'b> Reader<'b> {
         Some(Extents { starts, sparse })
     }
 
-    fn entry(&mut self, path: &[u8]) -> Option<Entry> {
+    fn entry(&mut self) -> Option<(EntryKind, Metadata)> {
         let kind = match self.number()? {
             0 => EntryKind::Directory,
             1 => EntryKind::File {
@@ -395,11 +399,7 @@ impl<'b> Reader<'b> {
                 .map(|_| Some((self.bytes()?.into(), self.bytes()?.into())))
                 .collect::<Option<_>>()?,
         };
-        Some(Entry {
-            path: EntryPath::parse(path).ok()?,
-            kind,
-            metadata,
-        })
+        Some((kind, metadata))
     }
 
     fn take(&mut self, count: usize) -> Option<&'b [u8]> {
@@ -448,6 +448,7 @@ impl<'b> Reader<'b> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::Entry;
 
     fn example() -> LayerIndex {
         let path = |text: &str| EntryPath::parse(text.as_bytes()).unwrap();

@@ -6,11 +6,18 @@
 //! layers below have, so it does not matter whether they come before or after
 //! what the layer itself puts at that place (image specification, "Whiteouts").
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use super::tree::{LINKS_MAX, NodeId, ROOT, Record, Tree, push_front};
-use super::{Entry, EntryKind, EntryPath, LayerIndex, Metadata, NAME_BYTES_MAX, PATH_BYTES_MAX};
+use super::entries::EntriesWriter;
+use super::tree::{
+    Directory, LINKS_MAX, NO_CONTENT, NO_LAYER, NodeId, ROOT, Record, Tree, push_front,
+};
+use super::{
+    ContentHash, Entries, Entry, EntryKind, EntryPath, LayerIndex, Metadata, NAME_BYTES_MAX,
+    PATH_BYTES_MAX,
+};
 
 /// Why an entry has no place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,14 +58,16 @@ pub(super) enum Effect {
 /// The entries of the layer being applied.
 enum Top {
     Known(Arc<LayerIndex>),
-    Growing(Vec<Entry>),
+    /// Known, too, but coming once more, one by one: so many have come.
+    Again(Arc<LayerIndex>, usize),
+    Growing(EntriesWriter),
 }
 
 impl Top {
-    fn entry(&self, at: usize) -> &Entry {
+    fn entries(&self) -> &Entries {
         match self {
-            Self::Known(index) => &index.entries[at],
-            Self::Growing(entries) => &entries[at],
+            Self::Known(index) | Self::Again(index, _) => &index.entries,
+            Self::Growing(writer) => writer.entries(),
         }
     }
 }
@@ -69,12 +78,15 @@ pub(super) struct Merge {
     top: Top,
     /// The layer's number, from 1.
     number: u32,
-    /// Children that the layer added, by directory: sorted in at the end.
-    added: HashMap<NodeId, HashMap<Box<[u8]>, NodeId>>,
+    /// The nodes from here on are this layer's: sorted in at the end, and found by name until then.
+    first: u32,
+    added: Added,
     /// Directories that lost children.
     thinned: HashSet<NodeId>,
     /// The last directory looked up, which is usually the next one too.
     recent: Option<(EntryPath, NodeId)>,
+    /// The same for one that entries are in, by its number there.
+    recent_parent: Option<(u32, NodeId)>,
     /// Whether the tree is really what is below, or nobody knows.
     lower_known: bool,
     implicit_parents: bool,
@@ -98,55 +110,97 @@ impl Merge {
     /// kept for layers that are not known.
     pub(super) fn growing(lower: Option<&Tree>) -> Self {
         let tree = lower.cloned().unwrap_or_else(Tree::empty);
-        Self::start(tree, Top::Growing(Vec::new()), lower.is_some())
+        Self::start(
+            tree,
+            Top::Growing(EntriesWriter::default()),
+            lower.is_some(),
+        )
+    }
+
+    /// The same for a layer whose index is known: its entries come again, to be unpacked.
+    pub(super) fn again(lower: Option<&Tree>, index: Arc<LayerIndex>) -> Self {
+        let tree = lower.cloned().unwrap_or_else(Tree::empty);
+        Self::start(tree, Top::Again(index, 0), lower.is_some())
     }
 
     fn start(tree: Tree, top: Top, lower_known: bool) -> Self {
         let number = u32::try_from(tree.layers.len() + 1).expect("layers fit into memory");
         Self {
+            first: node_count(&tree),
             tree,
             top,
             number,
-            added: HashMap::new(),
+            added: Added::default(),
             thinned: HashSet::new(),
             recent: None,
+            recent_parent: None,
             lower_known,
             implicit_parents: false,
         }
     }
 
-    /// Takes one more entry.
+    /// Takes one more entry; of a layer that comes again, the one that is like it.
     pub(super) fn apply(&mut self, entry: Entry) -> Result<Effect, PlaceError> {
-        let Top::Growing(entries) = &mut self.top else {
-            unreachable!("a known layer is applied as a whole");
+        let at = match &mut self.top {
+            Top::Growing(writer) => {
+                writer.push(&entry.path, entry.kind, entry.metadata);
+                writer.entries().len() - 1
+            }
+            Top::Again(_, next) => {
+                *next += 1;
+                *next - 1
+            }
+            Top::Known(_) => unreachable!("a known layer is applied as a whole"),
         };
-        entries.push(entry);
-        let last = entries.len() - 1;
-        self.apply_at(last, Manner::Strict)
+        self.apply_at(at, Manner::Strict)
+    }
+
+    /// Whether an entry may come next: any, or that of the layer that comes again.
+    pub(super) fn expects(&self, entry: &Entry) -> bool {
+        match &self.top {
+            Top::Again(index, next) => index.entries.is_like(*next, entry),
+            Top::Known(_) | Top::Growing(_) => true,
+        }
+    }
+
+    /// Whether the last entry may have that content.
+    pub(super) fn expects_content(&self, content: ContentHash) -> bool {
+        match &self.top {
+            Top::Again(index, next) => next.checked_sub(1).is_some_and(|last| {
+                matches!(index.entries.kind(last),
+                    EntryKind::File { content: known, .. } if *known == content)
+            }),
+            Top::Known(_) | Top::Growing(_) => true,
+        }
     }
 
     /// Replaces the kind of the last entry, once its content was read.
     pub(super) fn amend_last(&mut self, kind: EntryKind) {
-        if let Top::Growing(entries) = &mut self.top
-            && let Some(last) = entries.last_mut()
-        {
-            last.kind = kind;
+        if let Top::Growing(writer) = &mut self.top {
+            writer.amend_last(kind);
         }
     }
 
-    /// The entries, and whether one had a parent that the layer does not name.
-    pub(super) fn into_entries(self) -> (Vec<Entry>, bool) {
-        match self.top {
-            Top::Growing(entries) => (entries, self.implicit_parents),
-            Top::Known(index) => (index.entries.clone(), self.implicit_parents),
+    /// The entries where they were not known, and whether one had a parent that the layer does not
+    /// name.
+    pub(super) fn into_entries(self) -> (Entries, bool) {
+        let Self {
+            tree,
+            top,
+            implicit_parents,
+            ..
+        } = self;
+        drop(tree);
+        match top {
+            Top::Growing(writer) => (writer.finish(), implicit_parents),
+            Top::Known(_) | Top::Again(..) => (Entries::default(), implicit_parents),
         }
     }
 
     fn apply_at(&mut self, at: usize, manner: Manner) -> Result<Effect, PlaceError> {
-        let entry = self.top.entry(at);
-        let path = entry.path.clone();
+        let entries = self.top.entries();
         // Only what the decisions below need, so that the entry is not borrowed.
-        let step = match &entry.kind {
+        let step = match entries.kind(at) {
             EntryKind::Whiteout => Step::Hide,
             EntryKind::Opaque => Step::HideBelow,
             EntryKind::Directory => Step::Directory,
@@ -157,11 +211,10 @@ impl Merge {
             | EntryKind::BlockDevice { .. }
             | EntryKind::Fifo => Step::Put,
         };
-        let origin = (
-            self.number - 1,
-            u32::try_from(at).expect("entries are fewer than 2³²: each has bytes in memory"),
-        );
+        let entry =
+            u32::try_from(at).expect("entries are fewer than 2³²: each has bytes in memory");
         if let Step::HideBelow = step {
+            let path = entries.path(at);
             let Some(directory) = self.directory(&path, &path, true, manner)? else {
                 return Ok(Effect::Nothing);
             };
@@ -169,45 +222,72 @@ impl Merge {
             self.hide_below(directory);
             return Ok(Effect::Opaque(directory));
         }
-        let Some(parent_path) = path.parent() else {
+        if entries.name(at).is_empty() {
             // The root: always there, only its metadata can change.
-            self.tree.records[ROOT.0 as usize].origin = Some(origin);
+            self.originate(ROOT, entry);
             return Ok(Effect::Directory(ROOT));
-        };
-        let name = path.name();
+        }
         let creates = !matches!(step, Step::Hide) || !self.lower_known;
-        let Some(parent) = self.directory(&parent_path, &path, creates, manner)? else {
+        let Some(parent) = self.parent_of(at, creates, manner)? else {
             return Ok(Effect::Nothing);
         };
-        let there = self.child(parent, name);
+        let hash = self.added.hash(parent, self.top.entries().name(at));
+        let there = self.child_hashed(parent, self.top.entries().name(at), hash);
         match step {
             Step::Hide => Ok(self.hide(parent, there)),
             Step::HideBelow => unreachable!("returned above"),
             Step::Directory => {
                 let node = match there {
                     Some(node) if self.record(node).directory => node,
-                    Some(_) | None => self.put(parent, name, true),
+                    Some(_) | None => self.put(parent, there, hash, entry, true),
                 };
-                let record = self.record_mut(node);
-                record.origin = Some(origin);
+                self.originate(node, entry);
                 self.touch(node);
                 Ok(Effect::Directory(node))
             }
             Step::Put => {
-                let node = self.put(parent, name, false);
-                self.record_mut(node).origin = Some(origin);
+                self.put(parent, there, hash, entry, false);
                 Ok(Effect::Place(parent))
             }
             Step::Link(target) => {
                 // Found first: the link may stand where its own target was.
                 let content = self.link_target(&target, manner)?;
-                let node = self.put(parent, name, false);
-                let record = self.record_mut(node);
-                record.origin = Some(origin);
-                record.content = content;
+                let node = self.put(parent, there, hash, entry, false);
+                self.record_mut(node).more = content.map_or(NO_CONTENT, |content| content.0);
                 Ok(Effect::Place(parent))
             }
         }
+    }
+
+    /// The directory that an entry is in.
+    fn parent_of(
+        &mut self,
+        at: usize,
+        creates: bool,
+        manner: Manner,
+    ) -> Result<Option<NodeId>, PlaceError> {
+        let entries = self.top.entries();
+        let number = entries.directory_number(at);
+        if let Some((recent, node)) = self.recent_parent
+            && recent == number
+        {
+            return Ok(Some(node));
+        }
+        let path = entries.path(at);
+        let Some(parent) = path.parent() else {
+            return Ok(None);
+        };
+        let found = self.directory(&parent, &path, creates, manner)?;
+        self.recent_parent = found.map(|node| (number, node));
+        Ok(found)
+    }
+
+    /// Notes that a node is what this layer's entry says.
+    fn originate(&mut self, node: NodeId, entry: u32) {
+        let layer = self.number - 1;
+        let record = self.record_mut(node);
+        record.layer = layer;
+        record.entry = entry;
     }
 
     /// The file that a hard link means.
@@ -219,7 +299,7 @@ impl Merge {
         let node = self.locate(target, manner)?;
         Ok(node
             .filter(|node| !self.record(*node).directory)
-            .and_then(|node| self.record(node).content))
+            .and_then(|node| self.content(node)))
     }
 
     /// The node at `path`, with links followed up to its parent.
@@ -265,9 +345,7 @@ impl Merge {
             if let Some(child) = child {
                 if self.record(child).directory {
                     at = child;
-                    let named_here =
-                        matches!(self.record(at).origin, Some((l, _)) if l == self.number - 1);
-                    self.implicit_parents |= !named_here;
+                    self.implicit_parents |= self.record(at).layer != self.number - 1;
                     continue;
                 }
                 if let Some(target) = self.symlink_target(child) {
@@ -283,7 +361,7 @@ impl Merge {
                     if manner == Manner::Strict {
                         return Err(PlaceError::Links(entry.clone()));
                     }
-                } else if manner == Manner::Strict && self.record(child).touched == self.number {
+                } else if manner == Manner::Strict && self.is_touched(child) {
                     return Err(PlaceError::NotDirectory {
                         path: entry.clone(),
                         at: self.path(child),
@@ -298,7 +376,12 @@ impl Merge {
                 return too_long(entry, manner);
             }
             // A directory takes the place of whatever the layers below had.
-            at = self.put(at, &name, true);
+            let hash = self.added.hash(at, &name);
+            let number = self.tree.implicit.len();
+            self.tree.implicit.push(name);
+            let number = u32::try_from(number).expect("2³² names fit into no memory");
+            at = self.put(at, child, hash, number, true);
+            self.record_mut(at).layer = NO_LAYER;
         }
         // Only links make a path longer than that of the entry, which was checked.
         if links > 0 && self.path_bytes(at).len() + 1 + NAME_BYTES_MAX > PATH_BYTES_MAX {
@@ -309,9 +392,9 @@ impl Merge {
     }
 
     fn symlink_target(&self, node: NodeId) -> Option<Box<[u8]>> {
-        let content = self.record(node).content?;
-        let (layer, entry) = self.record(content).origin?;
-        match &self.entry(layer, entry).kind {
+        let content = self.content(node)?;
+        let (layer, entry) = self.record(content).origin()?;
+        match self.entries(layer).kind(entry as usize) {
             EntryKind::Symlink { target } => Some(target.clone()),
             EntryKind::Directory
             | EntryKind::File { .. }
@@ -324,18 +407,44 @@ impl Merge {
         }
     }
 
-    fn entry(&self, layer: u32, entry: u32) -> &Entry {
+    fn entries(&self, layer: u32) -> &Entries {
         if layer == self.number - 1 {
-            self.top.entry(entry as usize)
+            self.top.entries()
         } else {
-            &self.tree.layers[layer as usize].entries[entry as usize]
+            &self.tree.layers[layer as usize].entries
+        }
+    }
+
+    fn content(&self, node: NodeId) -> Option<NodeId> {
+        let record = self.record(node);
+        if record.directory {
+            return Some(node);
+        }
+        (record.more != NO_CONTENT).then_some(NodeId(record.more))
+    }
+
+    fn below(&self, directory: NodeId) -> &Directory {
+        &self.tree.directories[self.record(directory).more as usize]
+    }
+
+    fn below_mut(&mut self, directory: NodeId) -> &mut Directory {
+        let more = self.record(directory).more;
+        &mut self.tree.directories[more as usize]
+    }
+
+    /// Whether this layer put the node, or something below it.
+    fn is_touched(&self, node: NodeId) -> bool {
+        if self.record(node).directory {
+            self.below(node).touched == self.number
+        } else {
+            node.0 >= self.first
         }
     }
 
     /// What a directory is to look like; `None` when no layer names it.
     pub(super) fn metadata(&self, node: NodeId) -> Option<&Metadata> {
-        let (layer, entry) = self.record(node).origin?;
-        Some(&self.entry(layer, entry).metadata)
+        let (layer, entry) = self.record(node).origin()?;
+        Some(self.entries(layer).metadata(entry as usize))
     }
 
     /// The names from the root to `node`.
@@ -348,7 +457,7 @@ impl Merge {
         let mut names = Vec::new();
         let mut at = node;
         while at != ROOT {
-            names.push(self.tree.name(at));
+            names.push(self.name(at));
             at = self.record(at).parent;
         }
         names.reverse();
@@ -356,7 +465,11 @@ impl Merge {
     }
 
     pub(super) fn name(&self, node: NodeId) -> &[u8] {
-        self.tree.name(node)
+        let record = self.record(node);
+        match record.origin() {
+            Some((layer, entry)) => self.entries(layer).name(entry as usize),
+            None => &self.tree.implicit[record.entry as usize],
+        }
     }
 
     pub(super) fn parent(&self, node: NodeId) -> NodeId {
@@ -379,7 +492,7 @@ impl Merge {
     /// without putting something there, and directories that it keeps.
     pub(super) fn lower_children(&self, directory: NodeId) -> (Vec<Box<[u8]>>, Vec<NodeId>) {
         let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for child in &self.record(directory).children {
+        for child in self.tree.children(directory) {
             let record = self.record(*child);
             if record.live && record.directory {
                 kept.push(*child);
@@ -409,41 +522,54 @@ impl Merge {
     }
 
     fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
-        if let Some(node) = self.added.get(&directory).and_then(|added| added.get(name)) {
-            return Some(*node);
+        self.child_hashed(directory, name, self.added.hash(directory, name))
+    }
+
+    fn child_hashed(&self, directory: NodeId, name: &[u8], hash: u32) -> Option<NodeId> {
+        let added = self.added.find(hash, |node| {
+            let record = self.record(node);
+            record.live && record.parent == directory && self.name(node) == name
+        });
+        if added.is_some() {
+            return added;
         }
-        let children = &self.record(directory).children;
+        let children = self.tree.children(directory);
         let found = children
-            .binary_search_by(|id| self.tree.name(*id).cmp(name))
+            .binary_search_by(|id| self.name(*id).cmp(name))
             .ok()?;
         Some(children[found]).filter(|child| self.record(*child).live)
     }
 
-    /// A new node under that name, over what is there.
-    fn put(&mut self, parent: NodeId, name: &[u8], directory: bool) -> NodeId {
-        if let Some(there) = self.child(parent, name) {
+    /// A new node of this layer, over what is there. `hash` is that of its name.
+    fn put(
+        &mut self,
+        parent: NodeId,
+        there: Option<NodeId>,
+        hash: u32,
+        entry: u32,
+        directory: bool,
+    ) -> NodeId {
+        if let Some(there) = there {
             self.remove(there);
         }
-        let id = u32::try_from(self.tree.records.len()).expect("2³² nodes fit into no memory");
-        let id = NodeId(id);
-        let name_start = self.tree.names.len();
-        self.tree.names.extend_from_slice(name);
+        let id = node_count(&self.tree);
+        let more = if directory {
+            self.tree.directories.push(Directory::default());
+            // Not more than nodes.
+            self.tree.directories.len() as u32 - 1
+        } else {
+            id
+        };
         self.tree.records.push(Record {
             parent,
-            name_start,
-            name_bytes: name.len(),
-            origin: None,
-            content: Some(id),
+            layer: self.number - 1,
+            entry,
+            more,
             directory,
             live: true,
-            touched: 0,
-            hidden: 0,
-            children: Vec::new(),
         });
-        self.added
-            .entry(parent)
-            .or_default()
-            .insert(name.into(), id);
+        let id = NodeId(id);
+        self.added.insert(hash, id);
         self.touch(id);
         id
     }
@@ -454,13 +580,8 @@ impl Merge {
         let parent = record.parent;
         // It may be the recent directory, or on the way there.
         self.recent = None;
-        let (start, bytes) = (self.record(node).name_start, self.record(node).name_bytes);
-        let name = &self.tree.names[start..start + bytes];
-        let was_added = self
-            .added
-            .get_mut(&parent)
-            .is_some_and(|added| added.remove(name).is_some());
-        if !was_added {
+        self.recent_parent = None;
+        if node.0 < self.first {
             self.thinned.insert(parent);
         }
     }
@@ -468,8 +589,11 @@ impl Merge {
     /// Marks a node and all above it as this layer's.
     fn touch(&mut self, node: NodeId) {
         let mut at = node;
-        while self.record(at).touched != self.number {
-            self.record_mut(at).touched = self.number;
+        if !self.record(at).directory {
+            at = self.record(at).parent;
+        }
+        while self.below(at).touched != self.number {
+            self.below_mut(at).touched = self.number;
             at = self.record(at).parent;
         }
     }
@@ -482,7 +606,7 @@ impl Merge {
                 Effect::Whiteout(parent)
             };
         };
-        if self.record(node).touched != self.number {
+        if !self.is_touched(node) {
             self.remove(node);
             return Effect::Whiteout(parent);
         }
@@ -498,25 +622,26 @@ impl Merge {
     fn hide_below(&mut self, directory: NodeId) {
         let mut pending = vec![directory];
         while let Some(directory) = pending.pop() {
-            if self.record(directory).hidden == self.number {
+            if self.below(directory).hidden == self.number {
                 continue;
             }
-            self.record_mut(directory).hidden = self.number;
-            let children = std::mem::take(&mut self.record_mut(directory).children);
+            self.below_mut(directory).hidden = self.number;
+            let children = std::mem::take(&mut self.below_mut(directory).children);
             for child in &children {
                 let record = self.record(*child);
                 if !record.live {
                     continue;
                 }
-                if record.touched != self.number {
+                if !self.is_touched(*child) {
                     self.remove(*child);
                 } else if record.directory {
                     pending.push(*child);
                 }
             }
-            self.record_mut(directory).children = children;
+            self.below_mut(directory).children = children;
         }
         self.recent = None;
+        self.recent_parent = None;
     }
 
     /// Sorts the changes in.
@@ -524,29 +649,103 @@ impl Merge {
         let Self {
             mut tree,
             top,
+            first,
             added,
             thinned,
             implicit_parents,
             ..
         } = self;
-        let live = |tree: &Tree, id: &NodeId| tree.records[id.0 as usize].live;
-        for directory in thinned {
-            let mut children = std::mem::take(&mut tree.records[directory.0 as usize].children);
-            children.retain(|child| live(&tree, child));
-            tree.records[directory.0 as usize].children = children;
-        }
-        for (directory, added) in added {
-            let mut children = std::mem::take(&mut tree.records[directory.0 as usize].children);
-            children.extend(added.into_values());
-            children.sort_unstable_by(|a, b| tree.name(*a).cmp(tree.name(*b)));
-            tree.records[directory.0 as usize].children = children;
-        }
+        drop(added);
         let layer = match top {
-            Top::Known(index) => index,
-            Top::Growing(entries) => Arc::new(super::tree::unfinished(entries)),
+            Top::Known(index) | Top::Again(index, _) => index,
+            Top::Growing(writer) => Arc::new(super::tree::unfinished(writer.finish())),
         };
         tree.layers.push(layer);
+        let Tree {
+            records,
+            directories,
+            ..
+        } = &mut tree;
+        for directory in thinned {
+            let more = records[directory.0 as usize].more as usize;
+            let children = &mut directories[more].children;
+            children.retain(|child| records[child.0 as usize].live);
+        }
+        let new = || records.iter().enumerate().skip(first as usize);
+        let mut counts = vec![0_usize; directories.len()];
+        for (_, record) in new().filter(|(_, record)| record.live) {
+            counts[records[record.parent.0 as usize].more as usize] += 1;
+        }
+        for (directory, count) in directories.iter_mut().zip(&counts) {
+            directory.children.reserve_exact(*count);
+        }
+        for (id, record) in new().filter(|(_, record)| record.live) {
+            let more = records[record.parent.0 as usize].more as usize;
+            // Nodes were counted when they were made.
+            directories[more].children.push(NodeId(id as u32));
+        }
+        for (more, _) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let mut children = std::mem::take(&mut tree.directories[more].children);
+            children.sort_unstable_by(|a, b| tree.name(*a).cmp(tree.name(*b)));
+            tree.directories[more].children = children;
+        }
         (tree, implicit_parents)
+    }
+}
+
+/// How many nodes a tree has.
+fn node_count(tree: &Tree) -> u32 {
+    u32::try_from(tree.records.len()).expect("2³² nodes fit into no memory")
+}
+
+/// Nodes by the hash of their parent and name: eight bytes for each, and nothing to own.
+#[derive(Default)]
+struct Added {
+    /// Hash above, number of the node from 1 on below; 0 where there is nothing. A power of two.
+    slots: Vec<u64>,
+    count: usize,
+    hasher: RandomState,
+}
+
+impl Added {
+    fn hash(&self, parent: NodeId, name: &[u8]) -> u32 {
+        // The lower half of a good hash is one.
+        self.hasher.hash_one((parent.0, name)) as u32
+    }
+
+    fn find(&self, hash: u32, is_it: impl Fn(NodeId) -> bool) -> Option<NodeId> {
+        let mask = self.slots.len().checked_sub(1)?;
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            let node = NodeId((slot as u32).checked_sub(1)?);
+            if slot >> 32 == u64::from(hash) && is_it(node) {
+                return Some(node);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn insert(&mut self, hash: u32, node: NodeId) {
+        if (self.count + 1) * 4 > self.slots.len() * 3 {
+            let more = vec![0; (self.slots.len() * 2).max(64)];
+            for slot in std::mem::replace(&mut self.slots, more) {
+                if slot != 0 {
+                    self.fill((slot >> 32) as u32, slot);
+                }
+            }
+        }
+        self.count += 1;
+        self.fill(hash, u64::from(hash) << 32 | u64::from(node.0 + 1));
+    }
+
+    fn fill(&mut self, hash: u32, slot: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.slots[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
     }
 }
 

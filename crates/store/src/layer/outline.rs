@@ -19,7 +19,7 @@ impl LayerIndex {
         Self {
             diff_id,
             small_files,
-            ..super::tree::unfinished(entries)
+            ..super::tree::unfinished(entries.into())
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::admit::{EntryError, Gate};
@@ -99,6 +100,10 @@ pub enum ScanError {
     /// Writing.
     #[error(transparent)]
     Unpack(#[from] UnpackError),
+    /// Not what its index says, which was made elsewhere or by another kiln. Worth a scan that
+    /// believes no index.
+    #[error("the layer is not what its index says")]
+    Index,
 }
 
 impl ScanError {
@@ -127,6 +132,29 @@ pub struct Scanned {
 /// again. What was unpacked until then stays where it is, for the caller to
 /// remove.
 pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<Scanned, ScanError> {
+    pass(input, options, None)
+}
+
+/// The same for a layer whose index is at hand, of which no second one is made: what comes is
+/// compared with it.
+///
+/// # Errors
+///
+/// As [`scan`], and [`ScanError::Index`].
+pub fn scan_again(
+    input: impl Read + Send,
+    options: ScanOptions<'_>,
+    index: &Arc<LayerIndex>,
+) -> Result<SeekTable, ScanError> {
+    Ok(pass(input, options, Some(index))?.table)
+}
+
+/// Of a layer that is `known`, the index lacks the entries.
+fn pass(
+    input: impl Read + Send,
+    options: ScanOptions<'_>,
+    known: Option<&Arc<LayerIndex>>,
+) -> Result<Scanned, ScanError> {
     let blob = Verified::new(input, options.expected_blob);
     let (full_sender, full) = sync_channel(PARTS);
     let (empty_sender, empty) = channel();
@@ -137,7 +165,7 @@ pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<Scanned
             (blob, result)
         });
         // Dropped at the end of the statement, so that the helper stops too.
-        let read = read_layer(Parts::new(full, empty_sender), options);
+        let read = read_layer(Parts::new(full, empty_sender), options, known);
         let (blob, decompressed) = match helper.join() {
             Ok(joined) => joined,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -153,6 +181,9 @@ pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<Scanned
         (Ok((starts, blob_bytes)), Ok((index, hashes))) => {
             blob.finish()?;
             let index = verified_index(index, options)?;
+            if known.is_some_and(|known| !is_of(known, &index)) {
+                return Err(ScanError::Index);
+            }
             let table = SeekTable {
                 diff_id: index.diff_id.clone(),
                 compression: options.compression,
@@ -174,7 +205,7 @@ pub fn scan(input: impl Read + Send, options: ScanOptions<'_>) -> Result<Scanned
 fn may_be_a_wrong_copy(error: &ScanError) -> bool {
     match error {
         ScanError::Damaged(_) | ScanError::Tar(_) | ScanError::Entry(_) => true,
-        ScanError::Whiteout(_) | ScanError::Place(_) => true,
+        ScanError::Whiteout(_) | ScanError::Place(_) | ScanError::Index => true,
         ScanError::Refused(refused) => matches!(refused, DecompressError::Mismatch { .. }),
         ScanError::Read(_)
         | ScanError::Size { .. }
@@ -182,6 +213,24 @@ fn may_be_a_wrong_copy(error: &ScanError) -> bool {
         | ScanError::DiffId { .. }
         | ScanError::Unpack(_) => false,
     }
+}
+
+/// Whether an index without its entries, each of which was compared, is the one that is known.
+fn is_of(known: &LayerIndex, index: &LayerIndex) -> bool {
+    let LayerIndex {
+        diff_id,
+        entries: _,
+        tar_bytes,
+        small_files,
+        implicit_parents,
+        extents,
+    } = index;
+    extents.starts.len() == known.entries.len()
+        && *diff_id == known.diff_id
+        && *tar_bytes == known.tar_bytes
+        && *small_files == known.small_files
+        && *implicit_parents == known.implicit_parents
+        && *extents == known.extents
 }
 
 fn verified_index(index: LayerIndex, options: ScanOptions<'_>) -> Result<LayerIndex, ScanError> {
@@ -250,11 +299,15 @@ fn decompress_parts<R: Read + Send>(
 fn read_layer(
     parts: Parts,
     options: ScanOptions<'_>,
+    known: Option<&Arc<LayerIndex>>,
 ) -> Result<(LayerIndex, Vec<ContentHash>), ScanError> {
     let mut tar = TarReader::new(parts, options.limits);
     let mut gate = Gate::new(options.limits);
     let lower = options.unpack.and_then(|target| target.lower);
-    let mut merge = Merge::growing(lower);
+    let mut merge = match known {
+        Some(index) => Merge::again(lower, Arc::clone(index)),
+        None => Merge::growing(lower),
+    };
     let mut unpack = options.unpack.map(Unpack::new).transpose()?;
     let mut small_files = BTreeMap::new();
     let mut extents = Extents::default();
@@ -263,6 +316,9 @@ fn read_layer(
     while let Some(raw) = tar.next_entry().map_err(ScanError::Tar)? {
         let admitted = gate.admit(raw)?;
         let entry = layer_entry(admitted)?;
+        if !merge.expects(&entry) {
+            return Err(ScanError::Index);
+        }
         let path = entry.path.clone();
         let size = match &entry.kind {
             EntryKind::File { size, .. } => Some(*size),
@@ -337,10 +393,11 @@ fn read_layer(
                 }
             }
         }
-        merge.amend_last(EntryKind::File {
-            size,
-            content: hasher.finish(),
-        });
+        let content = hasher.finish();
+        if !merge.expects_content(content) {
+            return Err(ScanError::Index);
+        }
+        merge.amend_last(EntryKind::File { size, content });
         if let (Some(file), Some(metadata)) = (file, &metadata) {
             file.finish(metadata)?;
         }

@@ -38,8 +38,10 @@ pub fn settle(root: &Dir, index: &LayerIndex, lower: &Tree) -> io::Result<Settle
     }
     let opaque_root = index
         .entries
+        .kinds()
         .iter()
-        .any(|entry| entry.kind == EntryKind::Opaque && entry.path.is_root());
+        .enumerate()
+        .any(|(at, kind)| *kind == EntryKind::Opaque && index.entries.path(at).is_root());
     Ok(if opaque_root {
         Settled::MustUnpackAgain
     } else {
@@ -50,14 +52,16 @@ pub fn settle(root: &Dir, index: &LayerIndex, lower: &Tree) -> io::Result<Settle
 /// The directories that entries lie in and that are no entries, parents first,
 /// and whether nothing but whiteouts is below them.
 fn implicit_directories(index: &LayerIndex) -> BTreeMap<EntryPath, bool> {
-    let explicit: std::collections::HashSet<&EntryPath> = index
+    let explicit: std::collections::HashSet<EntryPath> = index
         .entries
+        .kinds()
         .iter()
-        .filter(|entry| entry.kind == EntryKind::Directory)
-        .map(|entry| &entry.path)
+        .enumerate()
+        .filter(|(_, kind)| **kind == EntryKind::Directory)
+        .map(|(at, _)| index.entries.path(at))
         .collect();
     let mut implicit = BTreeMap::new();
-    for entry in &index.entries {
+    for entry in index.entries.iter() {
         let hides = matches!(entry.kind, EntryKind::Whiteout | EntryKind::Opaque);
         let mut above = match entry.kind {
             EntryKind::Opaque => Some(entry.path.clone()),

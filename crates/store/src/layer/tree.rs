@@ -10,20 +10,22 @@ use std::sync::{Arc, LazyLock};
 use oci::{DiffId, Digest};
 
 use super::merge::Merge;
-use super::{Entry, EntryKind, EntryPath, Extents, FileExtent, LayerIndex, Metadata, PathError};
+use super::{Entries, EntryKind, EntryPath, Extents, FileExtent, LayerIndex, Metadata, PathError};
 
 /// How many symbolic links one path may lead through: MAXSYMLINKS of Linux.
 pub const LINKS_MAX: usize = 40;
 
-/// The merged view of a stack of layers. Cheap to clone: some milliseconds for
-/// 100,000 entries.
+/// The merged view of a stack of layers: what it says of an entry is in the layers, so that a node
+/// has 24 bytes, and it is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub(super) layers: Vec<Arc<LayerIndex>>,
     /// Nodes that a later layer replaced stay: hard links may mean them.
     pub(super) records: Vec<Record>,
-    /// All names, one behind the other.
-    pub(super) names: Vec<u8>,
+    /// What only directories have.
+    pub(super) directories: Vec<Directory>,
+    /// Names of directories that no layer named when they were made.
+    pub(super) implicit: Vec<Box<[u8]>>,
 }
 
 /// A node of one tree. It stays valid in trees made from that one by
@@ -41,15 +43,32 @@ impl NodeId {
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) parent: NodeId,
-    pub(super) name_start: usize,
-    pub(super) name_bytes: usize,
-    /// Layer and entry; `None` for a directory that no layer names.
-    pub(super) origin: Option<(u32, u32)>,
-    /// The node with the content: itself, but for hard links.
-    pub(super) content: Option<NodeId>,
+    /// Or [`NO_LAYER`].
+    pub(super) layer: u32,
+    /// In that layer; without one, the number of an implicit name.
+    pub(super) entry: u32,
+    /// Of a directory, where the rest of it is. Else the node with the content, which for all but
+    /// hard links is the node itself; [`NO_CONTENT`] for a link to nothing.
+    pub(super) more: u32,
     pub(super) directory: bool,
     /// False once removed from its parent.
     pub(super) live: bool,
+}
+
+/// The layer of a directory that no layer names.
+pub(super) const NO_LAYER: u32 = u32::MAX;
+/// The content of a link to nothing.
+pub(super) const NO_CONTENT: u32 = u32::MAX;
+
+impl Record {
+    /// Layer and entry; `None` for a directory that no layer names.
+    pub(super) fn origin(&self) -> Option<(u32, u32)> {
+        (self.layer != NO_LAYER).then_some((self.layer, self.entry))
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
     /// The last layer that put this or something below it (number from 1).
     pub(super) touched: u32,
     /// The last layer that hid what was below it (number from 1).
@@ -106,12 +125,10 @@ pub enum ResolveError {
 
 pub(super) const ROOT: NodeId = NodeId(0);
 
-/// What a directory has that no layer describes.
-static IMPLICIT: LazyLock<Entry> = LazyLock::new(|| Entry {
-    path: EntryPath::root(),
-    kind: EntryKind::Directory,
-    metadata: Metadata::root_owned(0o755, 0),
-});
+/// What a directory is that no layer describes.
+static IMPLICIT_KIND: EntryKind = EntryKind::Directory;
+/// And what it has.
+static IMPLICIT: LazyLock<Metadata> = LazyLock::new(|| Metadata::root_owned(0o755, 0));
 
 impl Resolved {
     /// The whole path, existing part and missing part.
@@ -139,20 +156,17 @@ impl Tree {
     pub fn empty() -> Self {
         let root = Record {
             parent: ROOT,
-            name_start: 0,
-            name_bytes: 0,
-            origin: None,
-            content: Some(ROOT),
+            layer: NO_LAYER,
+            entry: 0,
+            more: 0,
             directory: true,
             live: true,
-            touched: 0,
-            hidden: 0,
-            children: Vec::new(),
         };
         Self {
             layers: Vec::new(),
             records: vec![root],
-            names: Vec::new(),
+            directories: vec![Directory::default()],
+            implicit: vec![Box::default()],
         }
     }
 
@@ -273,8 +287,7 @@ impl Tree {
         let mut pending = vec![self.node(from)];
         std::iter::from_fn(move || {
             let node = pending.pop()?;
-            let children = &self.records[node.id.0 as usize].children;
-            pending.extend(children.iter().rev().map(|id| self.node(*id)));
+            pending.extend(self.children(node.id).iter().rev().map(|id| self.node(*id)));
             Some(node)
         })
     }
@@ -284,15 +297,28 @@ impl Tree {
     pub fn small_file(&self, path: &[u8]) -> Option<&[u8]> {
         let found = self.resolve(path, Follow::All).ok()?.found()?;
         let content = self.node(found).content()?;
-        let (layer, entry) = self.records[content.id.0 as usize].origin?;
+        let (layer, entry) = self.records[content.id.0 as usize].origin()?;
         let layer = &self.layers[layer as usize];
-        let path = &layer.entries[entry as usize].path;
-        layer.small_files.get(path).map(|bytes| &**bytes)
+        let path = layer.entries.path(entry as usize);
+        layer.small_files.get(&path).map(|bytes| &**bytes)
     }
 
     pub(super) fn name(&self, id: NodeId) -> &[u8] {
         let record = &self.records[id.0 as usize];
-        &self.names[record.name_start..record.name_start + record.name_bytes]
+        match record.origin() {
+            Some((layer, entry)) => self.layers[layer as usize].entries.name(entry as usize),
+            None => &self.implicit[record.entry as usize],
+        }
+    }
+
+    /// Of what is no directory, none.
+    pub(super) fn children(&self, id: NodeId) -> &[NodeId] {
+        let record = &self.records[id.0 as usize];
+        if record.directory {
+            &self.directories[record.more as usize].children
+        } else {
+            &[]
+        }
     }
 }
 
@@ -338,41 +364,47 @@ impl<'t> Node<'t> {
         self.tree.node(self.record().parent)
     }
 
-    /// Its entry in its layer; `None` for a directory that no layer names.
-    pub fn entry(self) -> Option<&'t Entry> {
-        let (layer, entry) = self.record().origin?;
-        Some(&self.tree.layers[layer as usize].entries[entry as usize])
+    /// The entries of its layer, and its number there.
+    fn entry(self) -> Option<(&'t Entries, usize)> {
+        let (layer, entry) = self.record().origin()?;
+        Some((&self.tree.layers[layer as usize].entries, entry as usize))
     }
 
     /// What it is; a hard link as itself.
     pub fn kind(self) -> &'t EntryKind {
-        &self.entry().unwrap_or(&IMPLICIT).kind
+        self.entry()
+            .map_or(&IMPLICIT_KIND, |(entries, at)| entries.kind(at))
     }
 
     /// Owner, permissions, time, attributes; for a hard link, its file's.
     pub fn metadata(self) -> &'t Metadata {
         let node = self.content().unwrap_or(self);
-        &node.entry().unwrap_or(&IMPLICIT).metadata
+        node.entry()
+            .map_or(&*IMPLICIT, |(entries, at)| entries.metadata(at))
     }
 
     /// The place in the stack of the layer that holds its entry; `None` for a
     /// directory that no layer names.
     pub fn layer(self) -> Option<usize> {
-        self.record().origin.map(|(layer, _)| layer as usize)
+        self.record().origin().map(|(layer, _)| layer as usize)
     }
 
     /// The node whose entry has the content: itself, or what a hard link names
     /// (perhaps hidden under that name by a later layer). `None` for a link to
     /// nothing. All names of one file have one content node.
     pub fn content(self) -> Option<Node<'t>> {
-        self.record().content.map(|id| self.tree.node(id))
+        let record = self.record();
+        if record.directory {
+            return Some(self);
+        }
+        (record.more != NO_CONTENT).then(|| self.tree.node(NodeId(record.more)))
     }
 
     /// Where the content of a regular file lies in the tar of [`Self::layer`]; asked of a hard
     /// link's [`Self::content`]. `None` for what is no file, and for a file that can only be had by
     /// unpacking its layer.
     pub fn extent(self) -> Option<FileExtent> {
-        let (layer, entry) = self.record().origin?;
+        let (layer, entry) = self.record().origin()?;
         self.tree.layers[layer as usize].extent(entry as usize)
     }
 
@@ -398,7 +430,7 @@ impl<'t> Node<'t> {
 
     /// What is in this directory, by name in byte order.
     pub fn children(self) -> impl DoubleEndedIterator<Item = Node<'t>> + ExactSizeIterator {
-        self.record().children.iter().map(move |id| Node {
+        self.tree.children(self.id).iter().map(move |id| Node {
             tree: self.tree,
             id: *id,
         })
@@ -406,7 +438,8 @@ impl<'t> Node<'t> {
 
     /// The same without the first `count` of them.
     pub fn children_from(self, count: usize) -> impl Iterator<Item = Node<'t>> {
-        let children = self.record().children.get(count..).unwrap_or_default();
+        let children = self.tree.children(self.id);
+        let children = children.get(count..).unwrap_or_default();
         children.iter().map(move |id| Node {
             tree: self.tree,
             id: *id,
@@ -415,7 +448,7 @@ impl<'t> Node<'t> {
 
     /// The child of that name.
     pub fn child(self, name: &[u8]) -> Option<Node<'t>> {
-        let children = &self.record().children;
+        let children = self.tree.children(self.id);
         let found = children
             .binary_search_by(|id| self.tree.name(*id).cmp(name))
             .ok()?;
@@ -431,7 +464,7 @@ impl std::fmt::Debug for Node<'_> {
 
 /// A layer that does not exist on any registry, for the top of a stack while its
 /// entries become known.
-pub(super) fn unfinished(entries: Vec<Entry>) -> LayerIndex {
+pub(super) fn unfinished(entries: Entries) -> LayerIndex {
     LayerIndex {
         diff_id: DiffId(Digest::of(b"")),
         entries,

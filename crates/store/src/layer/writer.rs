@@ -10,6 +10,7 @@ use oci::{Compression, Descriptor, DiffId, MediaType};
 
 use super::codec::{Codec, default_level, levels};
 use super::compress::{Output, Packed, Packer};
+use super::entries::EntriesWriter;
 use super::tar_writer::{self, TarError};
 use super::{
     ContentHash, ContentHasher, Entry, EntryKind, EntryPath, Extents, LayerIndex, Metadata,
@@ -114,7 +115,9 @@ pub struct LayerWriter {
     store: Store,
     options: LayerOptions,
     packer: Packer<Marked>,
-    entries: Vec<Entry>,
+    entries: EntriesWriter,
+    /// The last of them: its path, and whether it is a directory.
+    previous: Option<(EntryPath, bool)>,
     small_files: BTreeMap<EntryPath, Box<[u8]>>,
     /// The directories that the last entry is in, as far as the layer has them.
     inside: Vec<EntryPath>,
@@ -137,7 +140,8 @@ impl LayerWriter {
             store: store.clone(),
             options,
             packer: Packer::new(Marked::new(store)?, codec, store.pool(options.threads)),
-            entries: Vec::new(),
+            entries: EntriesWriter::default(),
+            previous: None,
             small_files: BTreeMap::new(),
             inside: Vec::new(),
             implicit_parents: false,
@@ -236,7 +240,7 @@ impl LayerWriter {
 
     /// Whether nothing was added yet.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.previous.is_none()
     }
 
     /// The store that the layer goes into.
@@ -264,7 +268,7 @@ impl LayerWriter {
         let (digest, size) = blob.finish()?;
         let index = Arc::new(LayerIndex {
             diff_id: diff_id.clone(),
-            entries: self.entries,
+            entries: self.entries.finish(),
             tar_bytes,
             small_files: self.small_files,
             implicit_parents: self.implicit_parents,
@@ -292,14 +296,13 @@ impl LayerWriter {
         if self.broken {
             return Err(LayerError::Broken);
         }
-        if let Some(previous) = self.entries.last() {
-            let opaque_of_previous = *kind == EntryKind::Opaque
-                && previous.kind == EntryKind::Directory
-                && previous.path == *path;
-            if *path <= previous.path && !opaque_of_previous {
+        if let Some((previous, is_directory)) = &self.previous {
+            let opaque_of_previous =
+                *kind == EntryKind::Opaque && *is_directory && previous == path;
+            if path <= previous && !opaque_of_previous {
                 return Err(LayerError::Order {
                     path: path.clone(),
-                    previous: previous.path.clone(),
+                    previous: previous.clone(),
                 });
             }
         }
@@ -330,10 +333,17 @@ impl LayerWriter {
 
     fn end(&mut self, entry: Entry, content: Option<u64>) {
         self.extents.push(content);
-        if entry.kind == EntryKind::Directory {
-            self.inside.push(entry.path.clone());
+        let Entry {
+            path,
+            kind,
+            metadata,
+        } = entry;
+        let is_directory = kind == EntryKind::Directory;
+        if is_directory {
+            self.inside.push(path.clone());
         }
-        self.entries.push(entry);
+        self.entries.push(&path, kind, metadata);
+        self.previous = Some((path, is_directory));
         self.broken = false;
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use oci::{Compression, Descriptor, Digest, MediaType};
 use store::dir::Dir;
 use store::layer::{
-    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan,
+    LayerIndex, Limits, Ownership, ScanError, ScanOptions, Tree, UnpackTarget, scan, scan_again,
 };
 
 /// A tar under construction. Nothing is checked: that is what it is for.
@@ -297,17 +297,27 @@ pub(crate) fn scan_bytes(
     unpack: Option<UnpackTarget<'_>>,
 ) -> Result<LayerIndex, ScanError> {
     let expected = descriptor(blob, compression);
-    scan(
-        blob,
-        ScanOptions {
-            compression,
-            expected_blob: Some(&expected),
-            expected_diff_id: None,
-            limits,
-            unpack,
-        },
-    )
-    .map(|scanned| scanned.index)
+    let options = ScanOptions {
+        compression,
+        expected_blob: Some(&expected),
+        expected_diff_id: None,
+        limits,
+        unpack,
+    };
+    let index = Arc::new(scan(blob, options)?.index);
+    let alone = ScanOptions {
+        unpack: None,
+        ..options
+    };
+    // What lies below changes nothing in an index, and who has one needs no second one.
+    if unpack.is_some() {
+        assert_eq!(
+            scan(blob, alone).ok().map(|s| s.index).as_ref(),
+            Some(&*index)
+        );
+    }
+    scan_again(blob, alone, &index).unwrap();
+    Ok(Arc::unwrap_or_clone(index))
 }
 
 pub(crate) fn index(tar: &[u8]) -> LayerIndex {

@@ -38,7 +38,7 @@ fn check(tar: &[u8]) {
         assert!(index.entries.len() <= entries.len());
         let opaque = |entry: &store::layer::Entry| matches!(entry.kind, EntryKind::Opaque);
         let mut names: Vec<_> = (index.entries.iter())
-            .map(|entry| (&entry.path, opaque(entry)))
+            .map(|entry| (entry.path.clone(), opaque(&entry)))
             .collect();
         names.sort();
         assert!(

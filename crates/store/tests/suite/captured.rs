@@ -290,7 +290,8 @@ fn capabilities_lose_their_namespace_and_other_attributes_are_dropped() {
     }
     let store = open(root);
     let layer = as_layer(&store, &upper, &Tree::empty(), EPOCH);
-    let attributes: Vec<_> = layer.index.entries[0].metadata.xattrs.iter().collect();
+    let metadata = layer.index.entries.metadata(0);
+    let attributes: Vec<_> = metadata.xattrs.iter().collect();
     let mut version_2 = version_3[..20].to_vec();
     version_2[3] = 2;
     let name: Box<[u8]> = b"security.capability".as_slice().into();

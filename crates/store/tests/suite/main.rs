@@ -11,6 +11,7 @@ mod killed;
 mod layers;
 mod opened;
 mod recorded;
+mod scanned_again;
 mod snapshots;
 mod sought;
 
