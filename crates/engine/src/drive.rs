@@ -270,8 +270,7 @@ impl Drive {
             let definition = self.solver.key(step, KeyKind::Definition);
             if let Some(definition) = definition.filter(|definition| *definition != key) {
                 let (output, made) = (&found.output, found.made.clone());
-                output.remember(&self.workshop.store, definition, made);
-                self.workshop.layers.remembered(definition.digest());
+                output.remember(&self.workshop.layers, definition, made);
                 self.keep(step, definition);
             }
         } else {
@@ -376,8 +375,7 @@ impl Drive {
                 let made = self.solver.output_of(*layer).expect("inputs come first");
                 let output = self.parent_of(id).on_top(made);
                 for key in keys {
-                    output.remember(&self.workshop.store, key, None);
-                    self.workshop.layers.remembered(key.digest());
+                    output.remember(&self.workshop.layers, key, None);
                     self.keep(id, key);
                 }
                 output
@@ -503,8 +501,7 @@ impl Drive {
                 remember_time(&self.workshop.store, self.graph.step(step), took);
                 for key in &keys {
                     let made = self.made(step, key, took);
-                    output.remember(&self.workshop.store, key, Some(made));
-                    self.workshop.layers.remembered(key.digest());
+                    output.remember(&self.workshop.layers, key, Some(made));
                     self.keep(step, key);
                 }
                 if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())

@@ -7,6 +7,7 @@ use oci::{ChainId, Descriptor, DiffId, Digest};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
+use crate::layers::Layers;
 use crate::trace::{self, Made};
 
 /// A layer by its two names.
@@ -112,13 +113,14 @@ impl StepOutput {
     }
 
     /// Remembers this output under a key, and how it came to be.
-    pub(crate) fn remember(&self, store: &Store, key: &CacheKey, made: Option<Made>) {
+    pub(crate) fn remember(&self, layers: &Layers, key: &CacheKey, made: Option<Made>) {
         let record = Record {
             layers: self.stack.to_vec(),
             made,
         };
         let bytes = serde_json::to_vec(&record).expect("a list of descriptors is JSON");
-        store.records().put(key.digest(), &bytes);
+        layers.store.records().put(key.digest(), &bytes);
+        layers.remembered(key.digest());
     }
 
     /// What was remembered under a key, if all of its layers can be had:
