@@ -1,6 +1,7 @@
 //! The store as a whole: its directory, who has it open, and the parts.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -383,10 +384,11 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
                 }
             }
             // Last: a store with a format file has all its parts.
-            let temporary = path.join(format!("{FORMAT_FILE}.{}", std::process::id()));
-            // Left by a process of our number, if it is there. Never opened: if
-            // the directory was open to others before, it can be their link.
-            let _ = std::fs::remove_file(&temporary);
+            // Nobody else's name, not that of another thread, nor of a process that has our number
+            // in another container. Never opened if it is there: while the directory was open to
+            // others, it can have become their link.
+            let chance = RandomState::new().hash_one(std::process::id());
+            let temporary = path.join(format!("{FORMAT_FILE}.{chance:016x}"));
             File::create_new(&temporary)
                 .and_then(|mut file| file.write_all(format!("{FORMAT}\n").as_bytes()))
                 .on("write", &temporary)?;

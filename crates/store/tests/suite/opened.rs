@@ -6,7 +6,7 @@ use std::path::Path;
 
 use store::{Store, StoreError};
 
-use crate::directory;
+use crate::{directory, open};
 
 #[derive(Debug, PartialEq)]
 enum Outcome {
@@ -112,4 +112,23 @@ fn a_clean_end_leaves_nothing_under_tmp() {
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 2);
     drop((scratch, store));
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 0);
+}
+
+#[test]
+fn many_threads_may_make_one_store_at_once() {
+    for _ in 0..20 {
+        let directory = directory();
+        let path = directory.path().join("store");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| drop(open(&path)));
+            }
+        });
+        let left: Vec<_> = fs::read_dir(&path).unwrap().collect();
+        let temporary = left.iter().filter(|item| {
+            let name = item.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with("format.")
+        });
+        assert_eq!(temporary.count(), 0);
+    }
 }
