@@ -307,7 +307,7 @@ mod tests {
             };
             assert!(shelf.opened(&name, changed).is_err(), "byte {at}");
         }
-        let mut more = sealed.clone();
+        let mut more = sealed;
         more.blobs.push(blob);
         assert!(shelf.opened(&name, more).is_err());
     }

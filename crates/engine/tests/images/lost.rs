@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use engine::{ImageName, Output, PushRequest, StepOutcome};
@@ -39,9 +40,9 @@ fn a_layer_that_is_read_in_parts_can_be_lost_too() {
         let copied = |to: &str| {
             format!("FROM scratch AS one\nCOPY . /d/\nFROM BASE\nCOPY --from=one /d/wanted /{to}\n")
         };
-        bench.on_new_machine(&bench.request_with(&copied("a"), &[], std::slice::from_ref(&cache)));
+        bench.on_new_machine(&bench.request_with(&copied("a"), &[], from_ref(&cache)));
         harm(&bench);
-        let second = bench.request_with(&copied("b"), std::slice::from_ref(&cache), &[]);
+        let second = bench.request_with(&copied("b"), from_ref(&cache), &[]);
         let built = bench.on_new_machine(&second);
         assert_eq!(built.outcomes(), [StepOutcome::Ran; 2], "{what}");
         bench.registry.clear_faults();
@@ -86,8 +87,8 @@ fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(&place.path().join("cache"));
     let dockerfile = "FROM BASE\nCOPY a /a\nCOPY c /c\n";
-    bench.on_new_machine(&bench.request_with(dockerfile, &[], std::slice::from_ref(&cache)));
-    let mut request = bench.request_with(dockerfile, std::slice::from_ref(&cache), &[]);
+    bench.on_new_machine(&bench.request_with(dockerfile, &[], from_ref(&cache)));
+    let mut request = bench.request_with(dockerfile, from_ref(&cache), &[]);
     request.outputs = vec![Output::Image];
     request.tags = vec![
         format!("{}/later:1", bench.registry.host())
@@ -115,7 +116,7 @@ fn what_was_found_in_a_directory_is_pushed() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(place.path());
     let dockerfile = "FROM BASE\nCOPY noise /noise\n";
-    let filling = bench.request_with(dockerfile, &[], std::slice::from_ref(&cache));
+    let filling = bench.request_with(dockerfile, &[], from_ref(&cache));
     let first = bench.on_new_machine(&filling);
     for (name, is_cut) in [("whole", false), ("cut", true)] {
         if is_cut {
@@ -128,7 +129,7 @@ fn what_was_found_in_a_directory_is_pushed() {
                 bench.registry.fault(sent, cut.clone());
             }
         }
-        let mut request = bench.request_with(dockerfile, std::slice::from_ref(&cache), &[]);
+        let mut request = bench.request_with(dockerfile, from_ref(&cache), &[]);
         request.tags = vec![
             format!("{}/{name}:1", bench.registry.host())
                 .parse()
@@ -173,7 +174,7 @@ fn what_rests_on_a_lie_is_made_again() {
     let place = tempfile::tempdir().unwrap();
     let cache = directory(place.path());
     let learns = format!("FROM scratch\nCOPY --from={host}/big:1 /data/n0 /n0\n");
-    bench.on_new_machine(&bench.request_with(&learns, &[], std::slice::from_ref(&cache)));
+    bench.on_new_machine(&bench.request_with(&learns, &[], from_ref(&cache)));
     make_it_lie(&bench, &cache, &big.layers[0].digest);
     let dockerfile = format!(
         "FROM scratch\nCOPY --from={host}/big:1 /data/tool /tool\n\
@@ -183,11 +184,7 @@ fn what_rests_on_a_lie_is_made_again() {
     let store = tempfile::tempdir().unwrap();
     let other = tempfile::tempdir().unwrap();
     let other = directory(other.path());
-    let request = bench.request_with(
-        &dockerfile,
-        std::slice::from_ref(&cache),
-        std::slice::from_ref(&other),
-    );
+    let request = bench.request_with(&dockerfile, from_ref(&cache), from_ref(&other));
     let built = bench.on(&request, store.path()).unwrap();
     assert_eq!(built.report.manifest, clean.report.manifest);
     let told = built.warnings.iter().any(|told| told.contains("is not so"));
