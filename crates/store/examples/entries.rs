@@ -4,20 +4,28 @@
 //! cargo build --release -p kiln-store --example entries
 //! target/release/examples/entries scan INDEX 1000000 10000
 //! target/release/examples/entries tree INDEX
+//! target/release/examples/entries write STORE 57000 4000
 //! ```
 //!
 //! The first makes a tar of so many files in so many directories on the fly, scans it and writes its
-//! index to INDEX. The second reads INDEX, makes a tree of it and a copy of that. Resident bytes are
-//! those of the kernel, for each file, less what the process had at first.
+//! index to INDEX. The second reads INDEX, makes a tree of it and a copy of that. The third writes a
+//! layer of such files into a new store, as COPY does. Resident bytes are those of the kernel, for
+//! each file, less what the process had at first; of the processor, those of the main thread count.
 
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 
 use oci::Compression;
-use store::layer::{LayerIndex, Limits, ScanOptions, Tree, scan};
+use store::Store;
+use store::layer::{
+    Entry, EntryKind, EntryPath, Layer, LayerIndex, LayerOptions, LayerWriter, Limits, Metadata,
+    ScanOptions, Tree, scan,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,9 +63,47 @@ fn main() -> Result<(), Box<dyn Error>> {
             meter.tell("copy")?;
             drop((tree, copy));
         }
-        _ => return Err("scan INDEX FILES DIRECTORIES, or tree INDEX".into()),
+        ["write", path, files, directories] => {
+            let (files, directories): (u64, u64) = (files.parse()?, directories.parse()?);
+            let store = Store::open(Path::new(path))?;
+            let mut meter = Meter::start(files)?;
+            let layer = write(&store, files, files.div_ceil(directories.max(1)).max(1))?;
+            meter.tell("write")?;
+            drop(Tree::stack(&[layer.index]));
+            meter.tell("merge")?;
+        }
+        _ => {
+            return Err(
+                "scan INDEX FILES DIRECTORIES, tree INDEX or write STORE FILES DIRECTORIES".into(),
+            );
+        }
     }
     Ok(())
+}
+
+fn write(store: &Store, files: u64, of_each: u64) -> Result<Layer, Box<dyn Error>> {
+    let options = LayerOptions {
+        compression: Compression::Gzip,
+        level: None,
+        threads: NonZeroUsize::MIN,
+    };
+    let mut writer = LayerWriter::create(store, options)?;
+    for file in 0..files {
+        let directory = format!("folder/{:06}", file / of_each);
+        if file.is_multiple_of(of_each) {
+            writer.add(Entry {
+                path: EntryPath::parse(directory.as_bytes())?,
+                kind: EntryKind::Directory,
+                metadata: Metadata::root_owned(0o755, 0),
+            })?;
+        }
+        let path = EntryPath::parse(format!("{directory}/module-{file:07}.js").as_bytes())?;
+        let content = format!("export const number = {file};\n");
+        let metadata = Metadata::root_owned(0o644, file as i64 % 1_000);
+        let bytes = &mut content.as_bytes();
+        writer.add_file(path, metadata, content.len() as u64, None, bytes)?;
+    }
+    Ok(writer.finish()?)
 }
 
 /// Memory and time since the last stage.

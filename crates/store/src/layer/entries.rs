@@ -1,4 +1,4 @@
-//! The entries of one layer, a million of them in 90 MB: what many have in common is there once.
+//! The entries of one layer, a million of them in 90 MB: what many of them have in common is there once.
 //!
 //! A path is a directory, which its siblings share, and a name in one long text. Metadata that
 //! several entries have, as the files of one package do, is kept once.

@@ -1,5 +1,6 @@
 //! Layers as values: what is in them ([`Entry`]), and the ways in and out.
 
+mod added;
 mod admit;
 mod archive;
 mod block_hash;
