@@ -427,6 +427,19 @@ impl BuildArguments {
             cache_mounts: self.cache_mounts.read(&|name| settings.variable(name))?,
             threads: self.threads(settings)?,
         };
+        let caches = [request.cache.from.len(), request.cache.to.len()];
+        let mounts = [
+            request.cache_mounts.from.len(),
+            request.cache_mounts.to.len(),
+        ];
+        if request.cache.key.is_some() && caches == [0, 0] && mounts == [0, 0] {
+            return Err(ProgramError::input(
+                "--cache-key-file seals caches elsewhere, and none is named",
+            )
+            .hint(
+                "name one with --cache-from, --cache-to, --cache-mounts-from or --cache-mounts-to",
+            ));
+        }
         self.base.apply(&mut request)?;
         self.run.apply(&mut request, settings)?;
         Ok((request, outputs))
