@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, ExplainArguments, LintArguments, PushArguments, StoreArguments,
+    BuildArguments, CacheArguments, Command, ExplainArguments, LintArguments, PushArguments,
+    StoreArguments, VersionArguments,
 };
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
@@ -33,42 +34,20 @@ pub(crate) enum Verb {
     Lint(LintArguments),
     Push(PushArguments),
     Store(StoreArguments),
-    /// Print the version
-    Version,
+    Version(VersionArguments),
 }
 
 impl Verb {
-    /// The options of the store, for verbs that use it.
-    pub(crate) fn store(&self) -> Option<&StoreOption> {
+    /// The verb, whichever it is.
+    pub(crate) fn command(&self) -> &dyn Command {
         match self {
-            Self::Build(build) => Some(&build.store),
-            Self::Cache(cache) => Some(&cache.store),
-            Self::Explain(explain) => Some(&explain.store),
-            Self::Push(push) => Some(&push.store),
-            Self::Store(store) => Some(&store.store),
-            Self::Lint(_) | Self::Version => None,
-        }
-    }
-
-    /// The options of the wire, for verbs that use it.
-    pub(crate) fn registry(&self) -> Option<&RegistryOptions> {
-        match self {
-            Self::Build(build) => Some(&build.registry),
-            Self::Push(push) => Some(&push.registry),
-            Self::Cache(_) | Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
-                None
-            }
-        }
-    }
-
-    /// How progress is to be shown, for verbs that take long.
-    pub(crate) fn progress(&self) -> ProgressMode {
-        match self {
-            Self::Build(build) => build.progress.mode(),
-            Self::Push(push) => push.progress.mode(),
-            Self::Cache(_) | Self::Explain(_) | Self::Lint(_) | Self::Store(_) | Self::Version => {
-                ProgressMode::Plain
-            }
+            Self::Build(build) => &**build,
+            Self::Cache(cache) => cache,
+            Self::Explain(explain) => explain,
+            Self::Lint(lint) => lint,
+            Self::Push(push) => push,
+            Self::Store(store) => store,
+            Self::Version(version) => version,
         }
     }
 }
@@ -134,4 +113,21 @@ pub(crate) enum ProgressMode {
     Json,
     /// Nothing but errors
     Quiet,
+}
+
+/// How an answer is written, for verbs that inform.
+#[derive(Args, Debug)]
+pub(crate) struct FormatOption {
+    /// How the answer is written to stdout
+    #[arg(long, value_enum, value_name = "KIND", default_value = "text")]
+    pub(crate) format: Format,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs; the page of the verb in docs/ has the schema
+    Json,
 }

@@ -21,6 +21,6 @@ fn main() -> ExitCode {
     let environment = settings::Environment::of_process();
     let presentation = settings::presentation(&arguments, &environment);
     let settings = settings::Settings::new(&arguments, environment);
-    let outcome = command::run(arguments, &settings, presentation);
+    let outcome = arguments.verb.command().run(&settings, presentation);
     error::conclude(outcome, presentation)
 }

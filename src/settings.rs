@@ -81,11 +81,13 @@ impl Settings {
     pub(crate) fn new(arguments: &Arguments, environment: Environment) -> Self {
         let wanted = arguments
             .verb
+            .command()
             .registry()
             .and_then(|options| options.registries_conf.clone())
             .or_else(|| environment.path("CONTAINERS_REGISTRIES_CONF"));
         let store = arguments
             .verb
+            .command()
             .store()
             .and_then(|option| option.directory.clone())
             .or_else(|| environment.path("KILN_STORE"))
@@ -158,7 +160,7 @@ pub(crate) fn presentation(arguments: &Arguments, environment: &Environment) -> 
         || environment
             .get("CLICOLOR")
             .is_some_and(|value| value == "0");
-    let shape = match arguments.verb.progress() {
+    let shape = match arguments.verb.command().progress() {
         ProgressMode::Tty => Shape::Tty,
         ProgressMode::Plain => Shape::Plain,
         ProgressMode::Json => Shape::Json,

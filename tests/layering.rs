@@ -17,9 +17,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("graph", &["oci", "dockerfile"]),
     ("store", &["oci"]),
     ("registry", &["oci"]),
-    ("shelf", &["oci", "registry"]),
+    ("shelf", &["oci", "registry", "google"]),
     ("view", &["oci", "store"]),
     ("sign", &["oci"]),
+    ("google", &[]),
+    ("project", &["oci", "policy"]),
+    ("publish", &["oci", "registry", "store"]),
     (
         "engine",
         &[
@@ -33,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shelf",
             "view",
             "sign",
+            "publish",
         ],
     ),
     ("remote", &["oci", "policy"]),
@@ -49,6 +53,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shelf",
             "view",
             "sign",
+            "google",
+            "policy",
+            "project",
+            "publish",
             "engine",
         ],
     ),
@@ -66,6 +74,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shelf",
             "view",
             "sign",
+            "google",
+            "project",
+            "publish",
             "engine",
             "remote",
         ],
@@ -74,7 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that touch no file, socket, clock, thread or runtime, and what
 /// would give them away.
-const PURE: &[&str] = &["oci", "dockerfile", "policy", "graph"];
+const PURE: &[&str] = &["oci", "dockerfile", "policy", "project", "graph"];
 const IMPURE_CRATES: &[&str] = &[
     "tokio",
     "rustix",

@@ -7,8 +7,10 @@ use engine::{ExplainError, WhichBuild};
 
 use super::print_product;
 use crate::args::StoreOption;
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::ports;
+use crate::render::Presentation;
 use crate::render::explain;
 use crate::settings::Settings;
 
@@ -35,7 +37,7 @@ pub(crate) struct ExplainArguments {
     format: ExplainFormat,
 
     #[command(flatten)]
-    pub(crate) store: StoreOption,
+    store: StoreOption,
 }
 
 /// How the answer is written.
@@ -47,11 +49,18 @@ enum ExplainFormat {
     Json,
 }
 
+impl Command for ExplainArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn run(&self, settings: &Settings, _: Presentation) -> Result<ExitCode, ProgramError> {
+        run(self, settings)
+    }
+}
+
 /// Explains.
-pub(super) fn run(
-    arguments: &ExplainArguments,
-    settings: &Settings,
-) -> Result<ExitCode, ProgramError> {
+fn run(arguments: &ExplainArguments, settings: &Settings) -> Result<ExitCode, ProgramError> {
     let which = match (&arguments.build, arguments.last) {
         (Some(name), _) => WhichBuild::Named(name.clone()),
         (None, true | false) => WhichBuild::Last,

@@ -13,6 +13,7 @@ use oci::Platform;
 
 use super::build::values;
 use super::print_product;
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::render::Presentation;
 use crate::render::lint::{LintFormat, LintedFile, render};
@@ -66,8 +67,18 @@ pub(crate) struct LintArguments {
     context: Option<PathBuf>,
 }
 
+impl Command for LintArguments {
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        run(self, settings, presentation)
+    }
+}
+
 /// Checks.
-pub(super) fn run(
+fn run(
     arguments: &LintArguments,
     settings: &Settings,
     presentation: Presentation,

@@ -8,6 +8,7 @@ mod lint;
 mod push;
 mod shelf_address;
 mod store;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,30 +20,36 @@ pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;
 pub(crate) use push::PushArguments;
 pub(crate) use store::StoreArguments;
+pub(crate) use version::VersionArguments;
 
-use crate::args::{Arguments, Verb};
+use crate::args::{ProgressMode, RegistryOptions, StoreOption};
 use crate::error::ProgramError;
 use crate::render::Presentation;
 use crate::settings::Settings;
 
-/// Does what was asked.
-pub(crate) fn run(
-    arguments: Arguments,
-    settings: &Settings,
-    presentation: Presentation,
-) -> Result<ExitCode, ProgramError> {
-    match arguments.verb {
-        Verb::Build(arguments) => build::run(&arguments, settings, presentation),
-        Verb::Cache(arguments) => cache::run(&arguments, settings, presentation),
-        Verb::Explain(arguments) => explain::run(&arguments, settings),
-        Verb::Lint(arguments) => lint::run(&arguments, settings, presentation),
-        Verb::Push(arguments) => push::run(&arguments, settings, presentation),
-        Verb::Store(arguments) => store::run(&arguments, settings, presentation),
-        Verb::Version => {
-            print_product(concat!("kiln ", env!("CARGO_PKG_VERSION"), "\n"))?;
-            Ok(ExitCode::SUCCESS)
-        }
+/// What all verbs have in common. A verb is its arguments, in its file.
+pub(crate) trait Command {
+    /// The options of the store, if it uses one.
+    fn store(&self) -> Option<&StoreOption> {
+        None
     }
+
+    /// The options of the wire, if it uses it.
+    fn registry(&self) -> Option<&RegistryOptions> {
+        None
+    }
+
+    /// How progress is to be shown, if it takes long.
+    fn progress(&self) -> ProgressMode {
+        ProgressMode::Plain
+    }
+
+    /// Does what was asked.
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError>;
 }
 
 /// Writes what was asked for to stdout. A reader that has gone away got all that it wanted.

@@ -7,7 +7,8 @@ use engine::{ImageName, PushRequest};
 
 use super::build::values;
 use super::print_product;
-use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
+use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::ports;
 use crate::render::Presentation;
@@ -27,17 +28,39 @@ pub(crate) struct PushArguments {
     destinations: Vec<String>,
 
     #[command(flatten)]
-    pub(crate) progress: ProgressOptions,
+    progress: ProgressOptions,
 
     #[command(flatten)]
-    pub(crate) store: StoreOption,
+    store: StoreOption,
 
     #[command(flatten)]
-    pub(crate) registry: RegistryOptions,
+    registry: RegistryOptions,
+}
+
+impl Command for PushArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn registry(&self) -> Option<&RegistryOptions> {
+        Some(&self.registry)
+    }
+
+    fn progress(&self) -> ProgressMode {
+        self.progress.mode()
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        run(self, settings, presentation)
+    }
 }
 
 /// Pushes.
-pub(super) fn run(
+fn run(
     arguments: &PushArguments,
     settings: &Settings,
     presentation: Presentation,

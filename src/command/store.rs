@@ -9,6 +9,7 @@ use store::gc::{Amount, Damage, Kind, PruneOptions};
 
 use super::{amount, print_product};
 use crate::args::StoreOption;
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::ports;
 use crate::render::{Presentation, units};
@@ -21,7 +22,7 @@ const PRUNE_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Args, Debug)]
 pub(crate) struct StoreArguments {
     #[command(flatten)]
-    pub(crate) store: StoreOption,
+    store: StoreOption,
 
     /// What to do.
     #[command(subcommand)]
@@ -55,8 +56,22 @@ enum StoreVerb {
     },
 }
 
+impl Command for StoreArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        run(self, settings, presentation)
+    }
+}
+
 /// Does it.
-pub(super) fn run(
+fn run(
     arguments: &StoreArguments,
     settings: &Settings,
     presentation: Presentation,

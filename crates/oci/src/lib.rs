@@ -8,6 +8,7 @@
 //! malformed, a [`Reference`] has its defaults applied, and a document travels
 //! as [`Raw`] together with the very bytes that its digest names.
 
+mod attachment;
 mod config;
 mod descriptor;
 mod digest;
@@ -17,6 +18,7 @@ mod platform;
 mod raw;
 mod reference;
 
+pub use attachment::{AttachedBlob, Attachment, AttachmentPlace, EMPTY_CONFIG};
 pub use config::{ContainerConfig, Empty, HealthcheckConfig, History, ImageConfig, RootFs};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, ChainId, DiffId, Digest, DigestError, Hasher};

@@ -34,7 +34,8 @@ use self::platforms::Platforms;
 use self::results::Results;
 use self::run_flags::RunFlags;
 use self::unsupported::UnsupportedFlags;
-use crate::args::{ProgressOptions, RegistryOptions, StoreOption};
+use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::ports;
 use crate::render::{Presentation, dry_run};
@@ -214,13 +215,13 @@ pub(crate) struct BuildArguments {
     run: RunFlags,
 
     #[command(flatten)]
-    pub(crate) progress: ProgressOptions,
+    progress: ProgressOptions,
 
     #[command(flatten)]
-    pub(crate) store: StoreOption,
+    store: StoreOption,
 
     #[command(flatten)]
-    pub(crate) registry: RegistryOptions,
+    registry: RegistryOptions,
 
     #[command(flatten)]
     unsupported: UnsupportedFlags,
@@ -268,8 +269,30 @@ enum CompressionKind {
     Uncompressed,
 }
 
+impl Command for BuildArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn registry(&self) -> Option<&RegistryOptions> {
+        Some(&self.registry)
+    }
+
+    fn progress(&self) -> ProgressMode {
+        self.progress.mode()
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        run(self, settings, presentation)
+    }
+}
+
 /// Builds.
-pub(super) fn run(
+fn run(
     arguments: &BuildArguments,
     settings: &Settings,
     presentation: Presentation,

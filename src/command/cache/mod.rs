@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use self::filter::Filters;
 use crate::args::StoreOption;
+use crate::command::Command;
 use crate::error::ProgramError;
 use crate::ports;
 use crate::render::Presentation;
@@ -24,7 +25,7 @@ use crate::settings::Settings;
 #[derive(Args, Debug)]
 pub(crate) struct CacheArguments {
     #[command(flatten)]
-    pub(crate) store: StoreOption,
+    store: StoreOption,
 
     /// What to do.
     #[command(subcommand)]
@@ -68,8 +69,22 @@ enum Format {
     Json,
 }
 
+impl Command for CacheArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        run(self, settings, presentation)
+    }
+}
+
 /// Does it.
-pub(super) fn run(
+fn run(
     arguments: &CacheArguments,
     settings: &Settings,
     presentation: Presentation,
