@@ -18,6 +18,9 @@
 //!   records/ab/…         answers of the build cache, by key
 //!   caches/ab/HASH/      directories of `RUN --mount=type=cache`
 //!   images/…             names of images: they keep blobs alive
+//!   journals/DIGEST      what publishing has come to, until it is finished
+//!   journals/DIGEST.lock held by who publishes it
+//!   publications/…       what was published
 //!   stat/…               content hashes of files in build contexts
 //!   turns/ab             held by who does what others need not do too
 //!   tmp/PROCESS.lock     held by a living process, which owns
@@ -41,8 +44,10 @@ pub mod gc;
 pub mod image;
 pub mod indexes;
 pub mod inventory;
+pub mod journal;
 pub mod layer;
 mod lock;
+pub mod publication;
 pub mod record;
 pub mod scratch;
 pub mod seek_tables;

@@ -306,7 +306,7 @@ pub(crate) fn make_directories(path: &Path) -> Result<(), DiskError> {
         .on("create the directory", path)
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::symlink_metadata(path)) {
         (Ok(open), Ok(named)) => open.ino() == named.ino() && open.dev() == named.dev(),
         _ => false,

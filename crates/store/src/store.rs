@@ -15,15 +15,17 @@ use crate::commit::{CommitError, Committer};
 use crate::disk::{DiskError, On as _};
 use crate::image::{IMAGES, Images};
 use crate::indexes::{INDEXES, Indexes};
+use crate::journal::{JOURNALS, Journals};
 use crate::layer::Pool;
 use crate::lock;
+use crate::publication::{PUBLICATIONS, Publications};
 use crate::record::{RECORDS, RecordFiles, Records};
 use crate::scratch::{Process, Scratch, make_directory};
 use crate::seek_tables::{SEEK_TABLES, SeekTables};
 use crate::spans::{SPANS, Spans};
 use crate::stat_cache::{STAT, StatCache};
 use crate::trash::Trash;
-use crate::turns::Turns;
+use crate::turns::{TURNS, Turns};
 use crate::unpacked::{UNPACKED, Unpacked};
 
 /// Why a directory cannot serve as the store.
@@ -89,6 +91,8 @@ pub(crate) struct Parts {
     pub(crate) images: Images,
     pub(crate) cache_mounts: CacheMounts,
     pub(crate) turns: Turns,
+    pub(crate) journals: Journals,
+    pub(crate) publications: Publications,
     pub(crate) committer: Arc<Committer>,
     pub(crate) process: Arc<Process>,
     pub(crate) trash: Arc<Trash>,
@@ -158,7 +162,9 @@ impl Store {
             spans: Spans::new(Arc::clone(&root), Arc::clone(&process)),
             unpacked: Unpacked::new(files.clone(), Arc::clone(&process), Arc::clone(&trash)),
             records: Records::new(files.clone()),
-            images: Images::new(files),
+            images: Images::new(files.clone()),
+            publications: Publications::new(files),
+            journals: Journals::new(Arc::clone(&root), Arc::clone(&process)),
             cache_mounts: CacheMounts::new(
                 Arc::clone(&root),
                 Arc::clone(&process),
@@ -246,6 +252,16 @@ impl Store {
     /// Work that only one process needs to do.
     pub fn turns(&self) -> &Turns {
         &self.0.turns
+    }
+
+    /// What work on other machines has come to.
+    pub fn journals(&self) -> &Journals {
+        &self.0.journals
+    }
+
+    /// What was published.
+    pub fn publications(&self) -> &Publications {
+        &self.0.publications
     }
 
     /// Directories that outlive builds.
@@ -346,6 +362,9 @@ fn prepare(path: &Path) -> Result<(), StoreError> {
                 IMAGES,
                 STAT,
                 CACHES,
+                TURNS,
+                JOURNALS,
+                PUBLICATIONS,
                 TMP,
                 TRASH,
                 LOCK_FILE,

@@ -16,7 +16,7 @@ use crate::lock::{self, Mode};
 use crate::scratch::make_directories;
 
 /// The directory of turns.
-const TURNS: &str = "turns";
+pub(crate) const TURNS: &str = "turns";
 
 /// The turns of a store.
 #[derive(Debug)]
