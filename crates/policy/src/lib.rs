@@ -4,6 +4,14 @@
 //! Everything it needs to know is handed in; it touches no file, socket, clock or environment, and
 //! does nothing: it answers.
 
+mod channel;
+mod user_name;
 mod working_tree;
 
+pub use channel::{
+    Ancestry, CHANNEL_BYTES_MAX, ChannelFacts, ChannelName, ChannelNameError, ChannelPlace,
+    Identity, Layout, LayoutError, Member, Passage, Pattern, RULE_BYTES_MAX, Refusal, Rule,
+    RuleError, Seat, SourceFacts, TestOutcome, Unmet, admit, seats,
+};
+pub use user_name::{UserName, UserNameError, UserNameSource, UserNameSources, user_name};
 pub use working_tree::WorkingTree;
