@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository};
+use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository, Tag};
 
 use crate::error::{ErrorKind, Operation};
 use crate::exchange::{Hosts, of_failure};
@@ -11,8 +11,7 @@ use crate::{
     BlobReader, BlobSource, BlobStream, ClientOptions, ConsumeError, Error, MountOutcome, Progress,
     PushOptions, Pushed, Selector, Traffic,
 };
-use crate::{blob, blob_range};
-use crate::{manifest, upload};
+use crate::{blob, blob_range, delete, manifest, referrers, tags, upload};
 
 /// A client for any number of registries. Cheap to clone; clones share
 /// connections, tokens and counters. Its futures run on a tokio runtime.
@@ -229,5 +228,79 @@ impl Client {
         bytes: &[u8],
     ) -> Result<Digest, Error> {
         manifest::push(&self.hosts, repository, selector, media_type, bytes).await
+    }
+
+    /// The tags of a repository in the registry's order, those that no registry may have left out,
+    /// at most [`crate::TAGS_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] for an unknown repository; [`ErrorKind::TooLarge`] beyond the
+    /// bounds; [`ErrorKind::Protocol`] when the next page is elsewhere (D04).
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<Tag>, Error> {
+        tags::list(&self.hosts, repository).await
+    }
+
+    /// What refers to a manifest: signatures, attestations and the like. With `artifact_type`,
+    /// only those of that type. The newest first, as far as they say when they were made, and none
+    /// twice; at most [`crate::REFERRERS_MAX`].
+    ///
+    /// What the registry lists and what stands under the tag made from the digest, where clients
+    /// of registries without such lists put it, are merged (distribution specification, "Listing
+    /// Referrers"). Descriptors are as the registry tells them: whoever reads what they point at
+    /// has to look at its subject.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] beyond the bounds (D17); whatever keeps the registry from
+    /// answering. That nothing refers to it, or that it does not exist, is no error.
+    pub async fn referrers(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Error> {
+        referrers::list(&self.hosts, repository, digest, artifact_type).await
+    }
+
+    /// Stores a manifest that has a subject under its digest, and makes sure that
+    /// [`Self::referrers`] of the subject lists it: where the registry does not say that it does,
+    /// by adding it to the index under the tag made from the subject's digest (D18). Entries of
+    /// others there stay as they are. The blobs must have been pushed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for a document without a subject;
+    /// [`ErrorKind::NotStored`] when others overwrite the index again and again.
+    pub async fn add_referrer(
+        &self,
+        repository: &Repository,
+        manifest: &Document,
+    ) -> Result<Descriptor, Error> {
+        referrers::add(&self.hosts, repository, manifest).await
+    }
+
+    /// Deletes a manifest or an index, with all of its tags.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the registry does not delete;
+    /// [`ErrorKind::NotFound`] when there was nothing.
+    pub async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        delete::manifest(&self.hosts, repository, digest).await
+    }
+
+    /// Deletes a tag, and not what it points at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::delete_manifest`]. Registries that delete by digest only say that they do not
+    /// delete.
+    pub async fn delete_tag(&self, repository: &Repository, tag: &Tag) -> Result<(), Error> {
+        delete::tag(&self.hosts, repository, tag).await
     }
 }

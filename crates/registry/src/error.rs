@@ -62,7 +62,9 @@ pub enum ErrorKind {
     },
     /// The registry said that it stored something and does not have it.
     NotStored,
-    /// A document is larger than its bound.
+    /// The repository does not let this tag be moved, and it points at something else.
+    TagImmutable,
+    /// A document or a list is larger than its bound.
     TooLarge,
     /// The settings forbid this registry.
     Blocked,
@@ -95,6 +97,14 @@ pub enum Operation {
     PushBlob,
     /// Sending a manifest.
     PushManifest,
+    /// Asking for the tags of a repository.
+    ListTags,
+    /// Asking what refers to a manifest.
+    ListReferrers,
+    /// Adding to the list of what refers to a manifest.
+    AddReferrer,
+    /// Deleting a manifest or a tag.
+    Delete,
     /// Asking for a token.
     Authenticate,
 }
@@ -111,6 +121,19 @@ pub struct RegistryMessage {
     pub digest: Option<Digest>,
 }
 
+impl RegistryMessage {
+    /// Whether this is how a registry says that a tag may not be moved. No status and no code is
+    /// common to all of them, so the words decide (R18): Artifact Registry has "enabled tag
+    /// immutability", ECR's tag "cannot be overwritten because the repository is immutable",
+    /// Harbor's is "configured as immutable", others' code is `TAG_IMMUTABLE`.
+    pub(crate) fn is_about_immutability(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        message.contains("immutab")
+            || message.contains("cannot be overwritten")
+            || self.code.to_ascii_lowercase().contains("immutab")
+    }
+}
+
 impl Operation {
     fn verb(self) -> &'static str {
         match self {
@@ -122,6 +145,10 @@ impl Operation {
             Self::MountBlob => "mount blob",
             Self::PushBlob => "push blob",
             Self::PushManifest => "push the manifest of",
+            Self::ListTags => "list the tags of",
+            Self::ListReferrers => "list what refers to",
+            Self::AddReferrer => "attach to",
+            Self::Delete => "delete",
             Self::Authenticate => "get a token for",
         }
     }
@@ -267,6 +294,9 @@ impl Error {
             ErrorKind::BlobUnknown { .. } | ErrorKind::NotStored => {
                 "push again; if it stays, the storage of the registry loses content"
             }
+            ErrorKind::TagImmutable => {
+                "use another tag: whoever pulls this one relies on what it is"
+            }
             ErrorKind::Server => "look at the logs of the registry",
             ErrorKind::Credentials => {
                 "install the helper or repair the entry that is named, or log in again"
@@ -350,6 +380,7 @@ impl fmt::Display for ErrorKind {
             Self::TooLarge => "it is too large",
             Self::Blocked => "the registry is blocked by the settings",
             Self::Credentials => "the credentials cannot be read",
+            Self::TagImmutable => "the tag may not be moved, and points at something else",
             Self::Server => "the registry failed",
             Self::Refused => "the registry refused",
             Self::Source => "what was to be sent could not be read",

@@ -41,6 +41,8 @@ pub(crate) struct Hosts {
     pub(crate) options: Arc<ClientOptions>,
     pub(crate) transport: Transport,
     known: std::sync::Mutex<HashMap<(String, bool), Arc<Host>>>,
+    /// Held while an index of referrers is read, changed and written (D18).
+    pub(crate) referrers_lists: Mutex<()>,
 }
 
 /// What is known about one host.
@@ -111,6 +113,7 @@ impl Hosts {
             options,
             transport,
             known: std::sync::Mutex::default(),
+            referrers_lists: Mutex::default(),
         })
     }
 
@@ -760,6 +763,12 @@ impl Exchange<'_> {
             _ if code("MANIFEST_BLOB_UNKNOWN") => ErrorKind::BlobUnknown {
                 digest: messages.iter().find_map(|message| message.digest.clone()),
             },
+            400..=499
+                if self.operation == Operation::PushManifest
+                    && messages.iter().any(RegistryMessage::is_about_immutability) =>
+            {
+                ErrorKind::TagImmutable
+            }
             _ if code("DIGEST_INVALID") || code("SIZE_INVALID") => ErrorKind::Corrupted,
             401 => ErrorKind::Unauthorized,
             403 => ErrorKind::Denied,

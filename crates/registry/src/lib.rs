@@ -17,14 +17,18 @@ mod blob;
 mod blob_range;
 mod body;
 mod client;
+mod delete;
 mod endpoint;
 mod error;
 mod exchange;
 mod manifest;
 mod options;
 mod origin;
+mod pages;
+mod referrers;
 mod retry;
 mod settings;
+mod tags;
 mod traffic;
 mod transport;
 mod upload;
@@ -40,10 +44,12 @@ pub use error::{Error, ErrorKind, Operation, RegistryMessage};
 pub use manifest::Selector;
 pub use options::{ClientOptions, ProxySettings, TrustSettings};
 pub use origin::{Origin, OriginError};
+pub use referrers::{REFERRERS_MAX, referrers_tag};
 pub use retry::Timing;
 pub use settings::{
     CertificateError, Mirror, MirrorUse, Note, RegistryRule, RegistrySettings, SettingsError,
     SettingsSources,
 };
+pub use tags::TAGS_MAX;
 pub use traffic::{Progress, Traffic};
 pub use upload::{BlobSource, MountOutcome, PushOptions, Pushed};

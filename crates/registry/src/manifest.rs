@@ -2,7 +2,7 @@
 //! "Pulling manifests", "Pushing Manifests").
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::{HeaderValue, Method, StatusCode};
 use oci::{
     DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, MediaType, Reference, Repository, Tag,
@@ -24,6 +24,8 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
 
 /// The digest of the content of an answer.
 pub(crate) const CONTENT_DIGEST: &str = "docker-content-digest";
+/// Says that a manifest was listed among the referrers of its subject.
+const SUBJECT: &str = "oci-subject";
 
 /// Under which name a manifest is pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,6 +257,47 @@ pub(crate) async fn push(
     media_type: &MediaType,
     bytes: &[u8],
 ) -> Result<Digest, Error> {
+    let stored = store(
+        hosts,
+        repository,
+        selector,
+        media_type,
+        bytes,
+        Manner::Surely,
+    )
+    .await?;
+    Ok(stored.digest)
+}
+
+/// What a registry made of a manifest.
+pub(crate) struct StoredManifest {
+    pub(crate) digest: Digest,
+    /// Whether the registry says that it listed the manifest as a referrer of its subject
+    /// (distribution specification, "Pushing Manifests with Subject").
+    pub(crate) is_listed: bool,
+}
+
+/// How a manifest is stored.
+pub(crate) enum Manner {
+    /// As often as it takes, until it can be read back.
+    Surely,
+    /// In one attempt that is not checked, because what is written depends on what was read: only
+    /// while the registry still has what the entity tag stands for, where there is one.
+    Once {
+        /// For `If-Match`.
+        if_match: Option<HeaderValue>,
+    },
+}
+
+/// Stores a manifest.
+pub(crate) async fn store(
+    hosts: &Hosts,
+    repository: &Repository,
+    selector: &Selector,
+    media_type: &MediaType,
+    bytes: &[u8],
+    manner: Manner,
+) -> Result<StoredManifest, Error> {
     let subject = match selector {
         Selector::Tag(tag) => format!("{repository}:{tag}"),
         Selector::Digest(digest) => format!("{repository}@{digest}"),
@@ -287,10 +330,23 @@ pub(crate) async fn push(
         .await?;
     let mut put =
         Ask::new(Method::PUT, url, exchange.timing().finish).header(CONTENT_TYPE, content_type);
+    let is_once = match manner {
+        Manner::Surely => false,
+        Manner::Once { if_match } => {
+            if let Some(entity_tag) = if_match {
+                put = put.header(IF_MATCH, entity_tag);
+            }
+            true
+        }
+    };
     put.body = Bytes::copy_from_slice(bytes);
     let mut budget = Budget::new(exchange.timing());
     loop {
-        let mut answer = exchange.send(&put).await?;
+        let mut answer = if is_once {
+            exchange.send_up_to(&put, 1).await?
+        } else {
+            exchange.send(&put).await?
+        };
         if !answer.status().is_success() {
             let error = exchange.refused(&mut answer, None).await;
             drop(answer);
@@ -298,9 +354,19 @@ pub(crate) async fn push(
             // failure (R18).
             let stands = matches!(
                 error.kind(),
-                ErrorKind::Refused | ErrorKind::Denied | ErrorKind::Unsupported
+                ErrorKind::Refused
+                    | ErrorKind::Denied
+                    | ErrorKind::Unsupported
+                    | ErrorKind::TagImmutable
             ) && stands(&exchange, selector, &digest).await.unwrap_or(false);
-            return if stands { Ok(digest) } else { Err(error) };
+            return if stands {
+                Ok(StoredManifest {
+                    digest,
+                    is_listed: false,
+                })
+            } else {
+                Err(error)
+            };
         }
         if let Some(claimed) = digest_of(&exchange, &answer)?
             && claimed.algorithm() == digest.algorithm()
@@ -314,9 +380,10 @@ pub(crate) async fn push(
                 .url(answer.url())
                 .status(answer.status()));
         }
+        let is_listed = answer.header(SUBJECT).is_some();
         drop(answer);
-        if stands(&exchange, selector, &digest).await? {
-            return Ok(digest);
+        if is_once || stands(&exchange, selector, &digest).await? {
+            return Ok(StoredManifest { digest, is_listed });
         }
         let error = exchange.error(ErrorKind::NotStored).url(&put.url);
         if let Err(why) = budget.failed(None).await {

@@ -83,7 +83,10 @@ fn kind_of(kind: &ErrorKind) -> ShelfErrorKind {
         ErrorKind::TooLarge => ShelfErrorKind::Full,
         ErrorKind::Ranges => ShelfErrorKind::Ranges,
         ErrorKind::Source => ShelfErrorKind::Source,
-        ErrorKind::Unsupported | ErrorKind::Blocked | ErrorKind::Refused => ShelfErrorKind::Refused,
+        ErrorKind::Unsupported
+        | ErrorKind::Blocked
+        | ErrorKind::Refused
+        | ErrorKind::TagImmutable => ShelfErrorKind::Refused,
     }
 }
 

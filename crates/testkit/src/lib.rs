@@ -29,7 +29,8 @@ pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
 pub use program::{Processor, launcher, program};
 pub use registry::{
-    Action, Auth, Endpoint, Match, Options, Realm, Recorded, Registry, UploadLocation,
+    Action, Auth, Endpoint, ImmutableTags, Match, Options, Realm, Recorded, Registry,
+    UploadLocation,
 };
 pub use validate::{ValidImage, ValidLayer, validate_image};
 pub use web::{Page, PageFault, Visit, Web};

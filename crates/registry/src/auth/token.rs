@@ -20,7 +20,15 @@ const MARGIN_MAX: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Scope {
     repository: String,
-    push: bool,
+    actions: Actions,
+}
+
+/// What may be done to a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Actions {
+    Pull,
+    Push,
+    Delete,
 }
 
 /// A token for the registry.
@@ -43,25 +51,36 @@ impl Scope {
     pub(crate) fn pull(repository: &str) -> Self {
         Self {
             repository: repository.to_owned(),
-            push: false,
+            actions: Actions::Pull,
         }
     }
 
     pub(crate) fn push(repository: &str) -> Self {
         Self {
             repository: repository.to_owned(),
-            push: true,
+            actions: Actions::Push,
+        }
+    }
+
+    pub(crate) fn delete(repository: &str) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            actions: Actions::Delete,
         }
     }
 
     pub(crate) fn is_push(&self) -> bool {
-        self.push
+        self.actions == Actions::Push
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let actions = if self.push { "pull,push" } else { "pull" };
+        let actions = match self.actions {
+            Actions::Pull => "pull",
+            Actions::Push => "pull,push",
+            Actions::Delete => "pull,delete",
+        };
         write!(f, "repository:{}:{actions}", self.repository)
     }
 }

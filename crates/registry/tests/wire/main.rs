@@ -4,6 +4,7 @@ mod accounts;
 mod common;
 mod faults;
 mod helpers;
+mod lists;
 mod origins;
 mod ranges;
 mod real;

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use oci::Digest;
 use serde_json::Value;
 
+use super::ImmutableTags;
+
 /// Largest manifest taken, in bytes (distribution-spec, "Pushing Manifests").
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -24,6 +26,7 @@ struct Repository {
     blobs: BTreeSet<Digest>,
     manifests: BTreeMap<Digest, Stored>,
     tags: BTreeMap<String, Digest>,
+    immutable_tags: Option<ImmutableTags>,
 }
 
 /// A manifest as it was put.
@@ -142,6 +145,40 @@ impl Content {
         Some((digest, stored))
     }
 
+    pub(crate) fn set_immutable_tags(&mut self, repository: &str, words: ImmutableTags) {
+        self.repository(repository).immutable_tags = Some(words);
+    }
+
+    /// Whether a tag may be set to a digest, or deleted when there is none.
+    pub(crate) fn check_tag(
+        &self,
+        repository: &str,
+        tag: &str,
+        digest: Option<&Digest>,
+    ) -> Result<(), Refused> {
+        let Some(known) = self.repositories.get(repository) else {
+            return Ok(());
+        };
+        let (Some(words), Some(current)) = (known.immutable_tags, known.tags.get(tag)) else {
+            return Ok(());
+        };
+        match words {
+            ImmutableTags::ArtifactRegistry if digest == Some(current) => Ok(()),
+            ImmutableTags::ArtifactRegistry => refused(
+                400,
+                "MANIFEST_INVALID",
+                format!("cannot update tag {tag}. The repository has enabled tag immutability"),
+            ),
+            ImmutableTags::Ecr => refused(
+                400,
+                "TAG_INVALID",
+                format!(
+                    "The image tag '{tag}' already exists in the '{repository}' repository and cannot be overwritten because the repository is immutable."
+                ),
+            ),
+        }
+    }
+
     /// Stores a manifest after the checks that Distribution makes. Returns its
     /// digest and its subject.
     pub(crate) fn put_manifest(
@@ -174,6 +211,9 @@ impl Content {
             None if !is_tag(reference) => return refused(400, "TAG_INVALID", reference),
             None => Digest::of(&bytes),
         };
+        if by_digest.is_none() {
+            self.check_tag(repository, reference, Some(&digest))?;
+        }
         if keep {
             let stored = Stored {
                 content_type: content_type.to_owned(),

@@ -46,12 +46,32 @@ pub struct Options {
     pub auth: Auth,
     /// Whether it has the referrers endpoint (distribution-spec 1.1).
     pub referrers: bool,
+    /// Whether it says, when a manifest with a subject is stored, that it listed it
+    /// (`OCI-Subject`). Registries without the endpoint never do.
+    pub says_subject: bool,
+    /// Whether it lists only the referrers of the type that was asked for.
+    pub filters_referrers: bool,
+    /// The most entries of a page of tags or referrers, whatever is asked for.
+    pub page_entries_max: Option<usize>,
+    /// Whether it heeds `If-Match` when a manifest is stored.
+    pub heeds_if_match: bool,
+    /// Whether it deletes manifests, tags and blobs.
+    pub deletes: bool,
     /// Whether it mounts blobs from other repositories.
     pub mounts: bool,
     /// How it writes the `Location` of an upload.
     pub upload_location: UploadLocation,
     /// The smallest chunk that it asks for (`OCI-Chunk-Min-Length`), in bytes.
     pub chunk_bytes_min: Option<u64>,
+}
+
+/// In whose words a repository refuses to move a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImmutableTags {
+    /// Google's Artifact Registry.
+    ArtifactRegistry,
+    /// Amazon's Elastic Container Registry, which refuses the same digest too.
+    Ecr,
 }
 
 /// The form of an upload's `Location`.
@@ -68,6 +88,11 @@ impl Default for Options {
         Self {
             auth: Auth::Open,
             referrers: true,
+            says_subject: true,
+            filters_referrers: true,
+            page_entries_max: None,
+            heeds_if_match: false,
+            deletes: true,
             mounts: true,
             upload_location: UploadLocation::Relative,
             chunk_bytes_min: None,
@@ -236,6 +261,11 @@ impl Registry {
     /// The tags of a repository, in lexical order.
     pub fn tags(&self, repository: &str) -> Vec<String> {
         (lock(&self.shared.content).tags(repository)).unwrap_or_default()
+    }
+
+    /// From now on no tag of the repository is moved or deleted.
+    pub fn set_immutable_tags(&self, repository: &str, words: ImmutableTags) {
+        lock(&self.shared.content).set_immutable_tags(repository, words);
     }
 
     /// Serves bytes under a path outside `/v2/`, to anybody: a redirect's

@@ -291,6 +291,7 @@ fn act(
                 query,
                 content_type: header(head, "content-type"),
                 range: header(head, "range").filter(|_| ranges),
+                if_match: header(head, "if-match"),
                 body,
                 may_mount,
                 keep,

@@ -66,6 +66,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) query: &'a str,
     pub(crate) content_type: Option<&'a str>,
     pub(crate) range: Option<&'a str>,
+    pub(crate) if_match: Option<&'a str>,
     pub(crate) body: Bytes,
     /// Whether the bearer may pull from the repository in `from=`.
     pub(crate) may_mount: bool,
@@ -83,7 +84,7 @@ pub(crate) fn answer(content: &mut Content, options: &Options, asked: &Asked<'_>
             .header("docker-distribution-api-version", "registry/2.0")
             .body("application/json", "{}")),
         (Endpoint::Blob, "GET" | "HEAD") => get_blob(content, asked),
-        (Endpoint::Blob, "DELETE") => delete_blob(content, route),
+        (Endpoint::Blob, "DELETE") if options.deletes => delete_blob(content, route),
         (Endpoint::UploadStart, "POST") => start_upload(content, options, asked),
         (Endpoint::UploadSession, "PATCH") => after_patch(content, options, asked),
         (Endpoint::UploadSession, "PUT") => finish_upload(content, asked),
@@ -94,14 +95,11 @@ pub(crate) fn answer(content: &mut Content, options: &Options, asked: &Asked<'_>
         },
         (Endpoint::Manifest, "GET" | "HEAD") => get_manifest(content, route),
         (Endpoint::Manifest, "PUT") => put_manifest(content, options, asked),
-        (Endpoint::Manifest, "DELETE") => {
-            match content.delete_manifest(&route.repository, &route.reference) {
-                true => Ok(Reply::new(StatusCode::ACCEPTED)),
-                false => Err(Refused(404, "MANIFEST_UNKNOWN", route.reference.clone())),
-            }
+        (Endpoint::Manifest, "DELETE") if options.deletes => delete_manifest(content, route),
+        (Endpoint::Tags, "GET") => list_tags(content, options, asked),
+        (Endpoint::Referrers, "GET") if options.referrers => {
+            list_referrers(content, options, asked)
         }
-        (Endpoint::Tags, "GET") => list_tags(content, asked),
-        (Endpoint::Referrers, "GET") if options.referrers => list_referrers(content, asked),
         (Endpoint::Referrers, _) => Err(Refused(404, "NOT_FOUND", "no such endpoint".into())),
         _ => Err(Refused(405, "UNSUPPORTED", asked.method.to_string())),
     };
@@ -154,6 +152,14 @@ fn delete_blob(content: &mut Content, route: &Route) -> Result<Reply, Refused> {
     match content.delete_blob(&route.repository, &digest) {
         true => Ok(Reply::new(StatusCode::ACCEPTED)),
         false => Err(Refused(404, "BLOB_UNKNOWN", digest.to_string())),
+    }
+}
+
+fn delete_manifest(content: &mut Content, route: &Route) -> Result<Reply, Refused> {
+    content.check_tag(&route.repository, &route.reference, None)?;
+    match content.delete_manifest(&route.repository, &route.reference) {
+        true => Ok(Reply::new(StatusCode::ACCEPTED)),
+        false => Err(Refused(404, "MANIFEST_UNKNOWN", route.reference.clone())),
     }
 }
 
@@ -277,6 +283,12 @@ fn put_manifest(
     asked: &Asked<'_>,
 ) -> Result<Reply, Refused> {
     let route = asked.route;
+    if let Some(wanted) = asked.if_match.filter(|_| options.heeds_if_match) {
+        let current = content.manifest(&route.repository, &route.reference);
+        if current.is_none_or(|(digest, _)| format!("\"{digest}\"") != wanted) {
+            return Err(Refused(412, "PRECONDITION_FAILED", wanted.to_owned()));
+        }
+    }
     let (digest, subject) = content.put_manifest(
         &route.repository,
         &route.reference,
@@ -291,12 +303,14 @@ fn put_manifest(
         )
         .header("docker-content-digest", &digest);
     Ok(match subject {
-        Some(subject) if options.referrers => reply.header("oci-subject", subject),
+        Some(subject) if options.referrers && options.says_subject => {
+            reply.header("oci-subject", subject)
+        }
         _ => reply,
     })
 }
 
-fn list_tags(content: &Content, asked: &Asked<'_>) -> Result<Reply, Refused> {
+fn list_tags(content: &Content, options: &Options, asked: &Asked<'_>) -> Result<Reply, Refused> {
     let name = &asked.route.repository;
     let Some(tags) = content.tags(name) else {
         return Err(Refused(404, "NAME_UNKNOWN", name.clone()));
@@ -305,7 +319,8 @@ fn list_tags(content: &Content, asked: &Asked<'_>) -> Result<Reply, Refused> {
     let rest: Vec<String> = tags.into_iter().filter(|tag| *tag > after).collect();
     let count = query_value(asked.query, "n")
         .and_then(|n| n.parse().ok())
-        .unwrap_or(rest.len());
+        .unwrap_or(rest.len())
+        .min(options.page_entries_max.unwrap_or(usize::MAX));
     let page = &rest[..count.min(rest.len())];
     let body = json!({"name": name, "tags": page}).to_string();
     let reply = Reply::new(StatusCode::OK).body("application/json", body);
@@ -318,20 +333,39 @@ fn list_tags(content: &Content, asked: &Asked<'_>) -> Result<Reply, Refused> {
     })
 }
 
-fn list_referrers(content: &Content, asked: &Asked<'_>) -> Result<Reply, Refused> {
+fn list_referrers(
+    content: &Content,
+    options: &Options,
+    asked: &Asked<'_>,
+) -> Result<Reply, Refused> {
     let digest = digest_in(asked.route)?;
     let mut found = content.referrers(&asked.route.repository, digest.as_str());
-    let kind = query_value(asked.query, "artifactType");
+    let kind = query_value(asked.query, "artifactType").filter(|_| options.filters_referrers);
     if let Some(kind) = &kind {
         found.retain(|descriptor| descriptor["artifactType"] == kind.as_str());
     }
+    let skip: usize = query_value(asked.query, "skip")
+        .and_then(|skip| skip.parse().ok())
+        .unwrap_or(0);
+    let end = skip + options.page_entries_max.unwrap_or(found.len());
+    let is_last = end >= found.len();
+    let page: Vec<_> = (found.into_iter()).take(end).skip(skip).collect();
     let index = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": found,
+        "manifests": page,
     });
-    let reply = Reply::new(StatusCode::OK)
+    let mut reply = Reply::new(StatusCode::OK)
         .body("application/vnd.oci.image.index.v1+json", index.to_string());
+    if !is_last {
+        let filter = match query_value(asked.query, "artifactType") {
+            Some(kind) => format!("&artifactType={kind}"),
+            None => String::new(),
+        };
+        let name = &asked.route.repository;
+        let link = format!("</v2/{name}/referrers/{digest}?skip={end}{filter}>; rel=\"next\"");
+        reply = reply.header("link", link);
+    }
     Ok(match kind {
         Some(_) => reply.header("oci-filters-applied", "artifactType"),
         None => reply,
