@@ -5,6 +5,7 @@
 //! does nothing: it answers.
 
 mod channel;
+mod tag;
 mod user_name;
 mod working_tree;
 
@@ -13,5 +14,6 @@ pub use channel::{
     Identity, Layout, LayoutError, Member, Passage, Pattern, RULE_BYTES_MAX, Refusal, Rule,
     RuleError, Seat, SourceFacts, TestOutcome, Unmet, admit, seats,
 };
+pub use tag::{PLACEHOLDERS, TAG_CHARS_MAX, TagTemplate, TagTemplateError, TagWords, sanitised};
 pub use user_name::{UserName, UserNameError, UserNameSource, UserNameSources, user_name};
 pub use working_tree::WorkingTree;

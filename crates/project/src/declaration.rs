@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The variant that every image has unless its declaration says otherwise: the image as it is built.
+pub const PLAIN: &str = "plain";
+
 /// Everything that one file declares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -33,6 +36,18 @@ pub struct Project {
     pub signers: BTreeMap<String, SignerDeclaration>,
     /// Whom to believe.
     pub verify: VerifyPolicy,
+    /// Whose variables of the environment count too.
+    pub compat: Option<Compatibility>,
+}
+
+/// Whose variables of the environment count, below those of kiln.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compatibility {
+    /// `REGISTRY`, `REPOSITORY_PREFIX` and `CHANNEL`.
+    Lattice,
+    /// `PROJECT_ID`, `REGION`, `AR_REPO_NAME`, `IMAGE_REPO`, `IMAGE_TAG` and `EXTRA_TAG`.
+    Epp,
 }
 
 /// Which tags images get.
@@ -110,8 +125,22 @@ pub struct ImageDeclaration {
 pub struct HelmValues {
     /// Such as `inferenceExtension.image`.
     pub path: String,
-    /// `hub-name-tag`, `registry-repository-tag`, `repository-tag` or `repository-digest`.
-    pub shape: String,
+    /// What lies there.
+    pub shape: HelmShape,
+}
+
+/// The keys that a chart has for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HelmShape {
+    /// `hub`, `name` and `tag`.
+    HubNameTag,
+    /// `registry`, `repository` and `tag`.
+    RegistryRepositoryTag,
+    /// `repository` and `tag`.
+    RepositoryTag,
+    /// `repository` and `digest`.
+    RepositoryDigest,
 }
 
 /// A way in which images are made.
@@ -199,9 +228,9 @@ pub struct SignerDeclaration {
     /// The chain of certificates, the signer's first: `file:PATH` or `env:NAME`.
     #[serde(default)]
     pub certificates: Option<String>,
-    /// `jws` or `cose`, of Notary signatures [default: `jws`].
+    /// How Notary signatures are written [default: `jws`].
     #[serde(default)]
-    pub envelope: Option<String>,
+    pub envelope: Option<SignatureEnvelope>,
     /// A timestamp authority (RFC 3161).
     #[serde(default)]
     pub timestamp: Option<String>,
@@ -223,6 +252,16 @@ pub enum SignerKind {
     Cosign,
     /// A signing service that keeps the signatures.
     Signify,
+}
+
+/// How a Notary signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureEnvelope {
+    /// JSON Web Signature.
+    Jws,
+    /// CBOR Object Signing and Encryption.
+    Cose,
 }
 
 /// Whom to believe.

@@ -4,9 +4,24 @@
 //! registry, knows no environment, and decides nothing: rules are in `policy`.
 
 mod declaration;
+mod diagnostic;
+mod form;
+mod nearest;
+mod places;
+mod read;
+mod rules;
+mod schema;
+mod span;
+mod yaml;
 
 pub use declaration::{
-    Channel, ChannelLayout, DestinationDeclaration, DirtyPolicy, GoogleAccount, HelmValues,
-    ImageDeclaration, Project, SignerDeclaration, SignerKind, TagPolicy, TagRules, Variant,
-    VerifyPolicy,
+    Channel, ChannelLayout, Compatibility, DestinationDeclaration, DirtyPolicy, GoogleAccount,
+    HelmShape, HelmValues, ImageDeclaration, PLAIN, Project, SignatureEnvelope, SignerDeclaration,
+    SignerKind, TagPolicy, TagRules, Variant, VerifyPolicy,
 };
+pub use diagnostic::Diagnostic;
+pub use places::Places;
+pub use read::{Declared, ReadError, read};
+pub use schema::schema;
+pub use span::Span;
+pub use yaml::TEXT_BYTES_MAX;
