@@ -4,8 +4,10 @@
 //! tags that never move, then tags that do. No other code of kiln moves a tag.
 //!
 //! It gets documents, blobs and seals from whoever made them and does not know how: it has never
-//! heard of Dockerfiles, keys, configuration files or channels.
+//! heard of Dockerfiles, keys or configuration files. What a channel held is a record beside its
+//! images ([`channel`]); which rules a channel has is not known here.
 
+pub mod channel;
 mod publication;
 mod report;
 mod seal;
