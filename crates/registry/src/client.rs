@@ -11,7 +11,7 @@ use crate::{
     BlobReader, BlobSource, BlobStream, ClientOptions, ConsumeError, Error, MountOutcome, Progress,
     PushOptions, Pushed, Selector, Traffic,
 };
-use crate::{blob, blob_range, delete, manifest, referrers, tags, upload};
+use crate::{blob, blob_range, catalog, delete, manifest, referrers, tags, upload};
 
 /// A client for any number of registries. Cheap to clone; clones share
 /// connections, tokens and counters. Its futures run on a tokio runtime.
@@ -228,6 +228,16 @@ impl Client {
         bytes: &[u8],
     ) -> Result<Digest, Error> {
         manifest::push(&self.hosts, repository, selector, media_type, bytes).await
+    }
+
+    /// The repositories of the registry that `root` is in, at most [`crate::REPOSITORIES_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the registry has no such list;
+    /// [`ErrorKind::Denied`] or [`ErrorKind::Unauthorized`] where others may see it.
+    pub async fn repositories(&self, root: &Repository) -> Result<Vec<Repository>, Error> {
+        catalog::list(&self.hosts, root).await
     }
 
     /// The tags of a repository in the registry's order, those that no registry may have left out,

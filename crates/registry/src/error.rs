@@ -97,6 +97,8 @@ pub enum Operation {
     PushBlob,
     /// Sending a manifest.
     PushManifest,
+    /// Asking for the repositories of a registry.
+    ListRepositories,
     /// Asking for the tags of a repository.
     ListTags,
     /// Asking what refers to a manifest.
@@ -145,6 +147,7 @@ impl Operation {
             Self::MountBlob => "mount blob",
             Self::PushBlob => "push blob",
             Self::PushManifest => "push the manifest of",
+            Self::ListRepositories => "list the repositories of",
             Self::ListTags => "list the tags of",
             Self::ListReferrers => "list what refers to",
             Self::AddReferrer => "attach to",

@@ -177,10 +177,15 @@ impl Exchange<'_> {
 
     /// The URL of something below `/v2/REPOSITORY/`.
     pub(crate) async fn url(&self, below: &str) -> Result<Url, Error> {
+        self.api_url(&format!("{}/{below}", self.endpoint.path))
+            .await
+    }
+
+    /// The URL of something below `/v2/`.
+    pub(crate) async fn api_url(&self, below: &str) -> Result<Url, Error> {
         let (origin, _) = self.reach().await?;
-        let path = format!("/v2/{}/{below}", self.endpoint.path);
         origin
-            .url(&path)
+            .url(&format!("/v2/{below}"))
             .map_err(|error| self.error(ErrorKind::Unsupported).because(error))
     }
 

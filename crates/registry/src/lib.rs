@@ -16,6 +16,7 @@ mod auth;
 mod blob;
 mod blob_range;
 mod body;
+mod catalog;
 mod client;
 mod delete;
 mod endpoint;
@@ -39,6 +40,7 @@ pub use auth::{
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
 pub use blob_range::RANGE_BYTES_MAX;
+pub use catalog::REPOSITORIES_MAX;
 pub use client::Client;
 pub use error::{Error, ErrorKind, Operation, RegistryMessage};
 pub use manifest::Selector;

@@ -29,6 +29,8 @@ enum Actions {
     Pull,
     Push,
     Delete,
+    /// Of the registry as a whole, no repository.
+    Catalog,
 }
 
 /// A token for the registry.
@@ -69,6 +71,14 @@ impl Scope {
         }
     }
 
+    /// The names of all repositories (distribution's token specification, "Resource Class").
+    pub(crate) fn catalog() -> Self {
+        Self {
+            repository: String::new(),
+            actions: Actions::Catalog,
+        }
+    }
+
     pub(crate) fn is_push(&self) -> bool {
         self.actions == Actions::Push
     }
@@ -80,6 +90,7 @@ impl fmt::Display for Scope {
             Actions::Pull => "pull",
             Actions::Push => "pull,push",
             Actions::Delete => "pull,delete",
+            Actions::Catalog => return f.write_str("registry:catalog:*"),
         };
         write!(f, "repository:{}:{actions}", self.repository)
     }

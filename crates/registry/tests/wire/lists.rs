@@ -498,3 +498,46 @@ fn tags_that_may_not_be_moved() {
         assert_eq!(*error.kind(), ErrorKind::TagImmutable, "{error}");
     }
 }
+
+#[test]
+fn repositories_are_listed_where_the_registry_does() {
+    let names = ["a", "b/c", "team/app"];
+    let check = |name: &str, options: Options, client: &dyn Fn(&str) -> Client, listed: bool| {
+        let registry = Registry::with(options);
+        for name in names {
+            sample(100).seed(&registry, name, "1");
+        }
+        let host = registry.host();
+        let root = repository(&format!("{host}/anything"));
+        let found = block_on(client(&host).repositories(&root));
+        if listed {
+            let whole = names.map(|name| repository(&format!("{host}/{name}")));
+            assert_eq!(found.expect(name), whole, "{name}");
+        } else {
+            let error = found.expect_err(name);
+            assert_eq!(*error.kind(), ErrorKind::Unsupported, "{name}: {error}");
+        }
+    };
+    let open = |_: &str| client();
+    check("whole", Options::default(), &open, true);
+    let pages = Options {
+        page_entries_max: Some(2),
+        ..Options::default()
+    };
+    check("pages", pages, &open, true);
+    let none = Options {
+        catalog: false,
+        ..Options::default()
+    };
+    check("none", none, &open, false);
+    let guarded = || Options {
+        auth: Auth::token("u", "p"),
+        ..Options::default()
+    };
+    let known = |host: &str| client_as(host, "u", "p");
+    check("with a token", guarded(), &known, true);
+    let stranger = |host: &str| client_as(host, "u", "wrong");
+    let refused = Registry::with(guarded());
+    let root = repository(&format!("{}/a", refused.host()));
+    assert!(block_on(stranger(&refused.host()).repositories(&root)).is_err());
+}

@@ -202,6 +202,7 @@ impl Tokens {
         for scope in texts.iter().flat_map(|text| text.split(' ')) {
             let Some((name, actions)) = scope
                 .strip_prefix("repository:")
+                .or_else(|| scope.strip_prefix("registry:"))
                 .and_then(|rest| rest.rsplit_once(':'))
             else {
                 continue;
@@ -248,6 +249,7 @@ impl Token {
 fn action_of(method: &Method, route: &Route) -> Option<&'static str> {
     match route.endpoint {
         Endpoint::Version | Endpoint::Token | Endpoint::File => None,
+        Endpoint::Catalog => Some("*"),
         Endpoint::UploadStart | Endpoint::UploadSession => Some("push"),
         Endpoint::Blob | Endpoint::Manifest | Endpoint::Tags | Endpoint::Referrers => {
             Some(match *method {

@@ -283,6 +283,11 @@ impl Content {
     }
 
     /// The tags in lexical order; `None` for a repository nobody wrote to.
+    /// The names of all repositories.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.repositories.keys().cloned().collect()
+    }
+
     pub(crate) fn tags(&self, repository: &str) -> Option<Vec<String>> {
         let repository = self.repositories.get(repository)?;
         Some(repository.tags.keys().cloned().collect())

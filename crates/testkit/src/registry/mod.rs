@@ -57,6 +57,8 @@ pub struct Options {
     pub heeds_if_match: bool,
     /// Whether it deletes manifests, tags and blobs.
     pub deletes: bool,
+    /// Whether it lists its repositories (`_catalog`).
+    pub catalog: bool,
     /// Whether it mounts blobs from other repositories.
     pub mounts: bool,
     /// How it writes the `Location` of an upload.
@@ -93,6 +95,7 @@ impl Default for Options {
             page_entries_max: None,
             heeds_if_match: false,
             deletes: true,
+            catalog: true,
             mounts: true,
             upload_location: UploadLocation::Relative,
             chunk_bytes_min: None,

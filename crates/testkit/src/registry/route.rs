@@ -13,6 +13,8 @@ pub enum Endpoint {
     UploadSession,
     /// `/v2/<name>/manifests/<tag or digest>`.
     Manifest,
+    /// `/v2/_catalog`.
+    Catalog,
     /// `/v2/<name>/tags/list`.
     Tags,
     /// `/v2/<name>/referrers/<digest>`.
@@ -51,6 +53,9 @@ impl Route {
             "" | "/" => return made(Endpoint::Version, "", ""),
             _ => rest.strip_prefix('/').unwrap_or(""),
         };
+        if rest == "_catalog" {
+            return made(Endpoint::Catalog, "catalog", "");
+        }
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return made(Endpoint::Tags, name, "");
         }
@@ -149,6 +154,7 @@ mod tests {
             "a/blobs",
             "1",
         );
+        check("/v2/_catalog", Endpoint::Catalog, "catalog", "");
         check("/v2/a/tags/list", Endpoint::Tags, "a", "");
         check("/v2/a/referrers/d", Endpoint::Referrers, "a", "d");
         check("/token", Endpoint::Token, "", "");

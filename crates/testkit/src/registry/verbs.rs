@@ -97,6 +97,8 @@ pub(crate) fn answer(content: &mut Content, options: &Options, asked: &Asked<'_>
         (Endpoint::Manifest, "PUT") => put_manifest(content, options, asked),
         (Endpoint::Manifest, "DELETE") if options.deletes => delete_manifest(content, route),
         (Endpoint::Tags, "GET") => list_tags(content, options, asked),
+        (Endpoint::Catalog, "GET") if options.catalog => Ok(list_names(content, options, asked)),
+        (Endpoint::Catalog, _) => Err(Refused(404, "NOT_FOUND", "no such endpoint".into())),
         (Endpoint::Referrers, "GET") if options.referrers => {
             list_referrers(content, options, asked)
         }
@@ -331,6 +333,23 @@ fn list_tags(content: &Content, options: &Options, asked: &Asked<'_>) -> Result<
         ),
         _ => reply,
     })
+}
+
+fn list_names(content: &Content, options: &Options, asked: &Asked<'_>) -> Reply {
+    let after = query_value(asked.query, "last").unwrap_or_default();
+    let names = content.names();
+    let rest: Vec<String> = names.into_iter().filter(|name| *name > after).collect();
+    let end = options.page_entries_max.unwrap_or(rest.len());
+    let page = &rest[..end.min(rest.len())];
+    let body = json!({"repositories": page}).to_string();
+    let reply = Reply::new(StatusCode::OK).body("application/json", body);
+    match page.last() {
+        Some(last) if page.len() < rest.len() => {
+            let next = format!("</v2/_catalog?last={last}>; rel=\"next\"");
+            reply.header("link", next)
+        }
+        _ => reply,
+    }
 }
 
 fn list_referrers(
