@@ -6,6 +6,11 @@
 
 mod der;
 mod key;
+pub mod packages;
+pub mod provenance;
+pub mod purl;
+pub mod sbom;
+pub mod statement;
 
 pub use key::{
     KeyError, KeyKind, PEM_BYTES_MAX, Passphrase, PemError, PrivateKey, PublicKey, PublicKeyError,
