@@ -2,12 +2,50 @@
 
 use oci::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
+use store::Store;
+
+/// The version of the form of [`Report`].
+pub const REPORT_SCHEMA: u32 = 1;
+
+impl Report {
+    /// What the last publication from this store came to.
+    pub fn last(store: &Store) -> Option<Self> {
+        Self::read(&store.publications().last()?)
+    }
+
+    /// What the publication came to whose digest begins with these hexadecimal digits, `sha256:` in
+    /// front of them or not.
+    pub fn find(store: &Store, beginning: &str) -> Option<Self> {
+        let beginning = beginning.strip_prefix("sha256:").unwrap_or(beginning);
+        Self::read(&store.publications().find(beginning)?)
+    }
+
+    /// What [`Self::to_json`] wrote; nothing when it is of another version.
+    pub fn read(json: &[u8]) -> Option<Self> {
+        let report: Self = serde_json::from_slice(json).ok()?;
+        (report.schema == REPORT_SCHEMA).then_some(report)
+    }
+
+    /// For files, and for the store.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec_pretty(self).expect("texts and lists are JSON");
+        json.push(b'\n');
+        json
+    }
+
+    /// Keeps it in the store, as the last one.
+    pub(crate) fn keep(&self, store: &Store) {
+        store.publications().put(&self.publication, &self.to_json());
+    }
+}
 
 /// One publication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// The version of this form.
+    /// The version of this form: [`REPORT_SCHEMA`].
     pub schema: u32,
+    /// What was published, and where to: equal for equal publications.
+    pub publication: Digest,
     /// When it was finished, RFC 3339 in UTC.
     pub finished: String,
     /// The images, in the order in which they were declared.

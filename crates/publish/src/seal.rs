@@ -11,6 +11,12 @@ pub trait Seal: Send + Sync {
     /// How messages call it.
     fn name(&self) -> &str;
 
+    /// What tells it from others of its name, such as the digest of its public key. What was made
+    /// before a run died is used again by a run whose seal has the same identity, and by no other.
+    fn identity(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Seals `subject`. What it returns is stored beside the subject before any tag moves.
     fn seal<'s>(
         &'s self,
