@@ -13,10 +13,12 @@
 //! * [`program()`]: the smallest programs for several processors.
 //! * [`Web`]: pages in memory, with validators and faults.
 //! * [`Bucket`]: services that keep objects, with signatures and faults.
+//! * [`Google`]: services that give access tokens, with checks and faults.
 //! * [`tar`]: reads and writes tar streams independently of the code under
 //!   test.
 
 mod bucket;
+mod google;
 mod image;
 mod program;
 mod registry;
@@ -25,6 +27,7 @@ mod validate;
 mod web;
 
 pub use bucket::{Bucket, BucketAuth, BucketFault};
+pub use google::{ACCESS_TOKEN, FEDERATED_TOKEN, Google, REFRESH_TOKEN, SUBJECT};
 pub use http::Method;
 pub use image::{Image, Layer, LayerBlob, image};
 pub use program::{Processor, launcher, program};

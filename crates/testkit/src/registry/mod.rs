@@ -33,6 +33,7 @@ pub use auth::{Auth, Realm};
 pub use fault::{Action, Match};
 pub use log::Recorded;
 pub use route::Endpoint;
+pub(crate) use route::query_value;
 
 use crate::Image;
 use content::{Content, Stored};
