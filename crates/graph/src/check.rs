@@ -63,7 +63,7 @@ pub fn check(
             Ok((steps, more)) => {
                 findings.extend(more);
                 if let Some(ignore) = ignore {
-                    findings.extend(copies_of_ignored(&steps, ignore));
+                    findings.extend(copies_of_ignored(&steps, request.image, ignore));
                 }
                 graph = Some(steps);
             }
@@ -109,6 +109,7 @@ impl StageSet<ImageName> {
             stages: self.stages,
             images: images.collect(),
             contexts: self.contexts,
+            built: self.built,
             images_are_assumed: true,
             warnings: self.warnings,
         }

@@ -56,8 +56,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Action, CopySource, CopyStep, FileSource, Origin, SolverOptions, Step, TargetImage, Unpack,
-        WorkdirStep,
+        Action, CopySource, CopyStep, FileSource, ImageNumber, Origin, SolverOptions, Step,
+        TargetImage, Unpack, WorkdirStep,
     };
 
     #[derive(Clone)]
@@ -77,6 +77,7 @@ mod tests {
             origin: Origin::Dockerfile,
             title: String::new(),
             stage: "stage".to_owned(),
+            image: ImageNumber::default(),
             ignores_cache: false,
         }
     }
@@ -114,6 +115,7 @@ mod tests {
             workdir("/c", 3),
         ];
         let target = TargetImage {
+            image: ImageNumber::default(),
             step: StepId(4),
             span: Span::new(0, 0),
             config: oci::ImageConfig::default(),

@@ -3,7 +3,7 @@
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::{Diagnostic, Rule};
 
-use crate::{BuildGraph, ContextName, CopySource, FileSource, Origin, StepKind};
+use crate::{BuildGraph, ContextName, CopySource, FileSource, ImageNumber, Origin, StepKind};
 
 /// A name like any other.
 const ANYTHING: &str = "-";
@@ -11,20 +11,24 @@ const ANYTHING: &str = "-";
 /// Patterns that match every name.
 const EVERYTHING: [&str; 3] = ["*", "**", "**/*"];
 
-/// The sources of a graph that an ignore file keeps out of the main context. Knows only the text of
+/// The sources of an image's steps that an ignore file keeps out of its main context. Knows only the text of
 /// both, so it is silent where a pattern takes back what another one leaves out.
-pub fn copies_of_ignored(graph: &BuildGraph, ignore: &IgnoreFile) -> Vec<Diagnostic> {
+pub fn copies_of_ignored(
+    graph: &BuildGraph,
+    image: ImageNumber,
+    ignore: &IgnoreFile,
+) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     if ignore.is_empty() || ignore.has_exceptions() {
         return findings;
     }
-    for step in graph.steps() {
+    for step in graph.steps().iter().filter(|step| step.image == image) {
         let (StepKind::Copy(copy), Origin::Dockerfile) = (&step.kind, &step.origin) else {
             continue;
         };
         for source in &copy.sources {
             let CopySource::Files {
-                from: FileSource::Context(ContextName::Main),
+                from: FileSource::Context(ContextName::Main(_)),
                 pattern,
                 span,
                 ..

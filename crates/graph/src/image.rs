@@ -3,7 +3,7 @@
 use dockerfile::Span;
 use oci::{Descriptor, DiffId, History, ImageConfig};
 
-use crate::{ImageName, StepId};
+use crate::{ImageName, ImageNumber, StepId};
 
 /// An image that a Dockerfile names, once it has been looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct BaseLayer {
 /// What the image of the target says beside its layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetImage {
+    /// Which of the images that are built it is, or is one platform of.
+    pub image: ImageNumber,
     /// The step whose output is the image's file system.
     pub step: StepId,
     /// FROM of the target's stage.

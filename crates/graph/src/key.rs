@@ -390,8 +390,8 @@ fn owner_text(owner: MountOwner) -> String {
 /// Which step or which files it is stands with the inputs, as a key or as a fingerprint.
 fn source_kind(from: &FileSource) -> &'static str {
     match from {
-        FileSource::Context(ContextName::Main) => "context",
-        FileSource::Context(ContextName::Named(_)) => "named-context",
+        FileSource::Context(ContextName::Main(_)) => "context",
+        FileSource::Context(ContextName::Named(..)) => "named-context",
         FileSource::Step(_) => "step",
     }
 }

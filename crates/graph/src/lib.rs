@@ -10,12 +10,12 @@
 mod assumed_base;
 mod build_arguments;
 mod check;
+mod distinct;
 mod forecast;
 mod from_rules;
 mod ignored;
 mod image;
 mod image_name;
-mod join;
 mod key;
 mod lower;
 mod mount;
@@ -36,13 +36,14 @@ pub use ignored::copies_of_ignored;
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use image_name::{ImageName, LayoutImage};
 pub use key::{CacheKey, KeyKind, KeyPart, KeyParts, PartValue};
-pub use lower::{Lowered, lower};
+pub use lower::{Lowered, lower, lower_onto};
 pub use mount::{MountOwner, RunMount, RunMountKind, Sharing};
 pub use outline::{Outline, OutlineArgument, OutlineMount, TargetLine, outline, targets};
-pub use request::{Entitlement, ExtraHost, NamedContext, Network, Request, Ulimit};
+pub use request::{BuiltImage, Entitlement, ExtraHost, NamedContext, Network, Request, Ulimit};
 pub use solver::{Action, Output, Solver, SolverOptions, StepState};
 pub use stage::{NamedImage, Pinned, StageSet, all_stages, stages};
 pub use step::{
-    BuildGraph, Chmod, ContextName, CopySource, CopyStep, FileSource, GitSource, InlineFile,
-    Origin, RunSecurity, RunStep, Step, StepId, StepKind, Unpack, UrlSource, Variable, WorkdirStep,
+    BuildGraph, Chmod, ContextName, CopySource, CopyStep, FileSource, GitSource, ImageNumber,
+    InlineFile, Origin, RunSecurity, RunStep, Step, StepId, StepKind, Unpack, UrlSource, Variable,
+    WorkdirStep,
 };

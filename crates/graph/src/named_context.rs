@@ -6,7 +6,7 @@ use dockerfile::Span;
 use oci::{Platform, Reference};
 
 use crate::NamedContext;
-use crate::stage::{Named, Source};
+use crate::stage::{BuiltBase, Named, Source};
 
 impl Source {
     /// What stands for the whole of a stage, none of whose instructions are done then.
@@ -25,6 +25,9 @@ impl Source {
         Some(match self.contexts.get(name)? {
             NamedContext::Files => Named::Files(name.to_owned()),
             NamedContext::Image(image) => Named::Image(image.clone(), platform.clone(), span),
+            NamedContext::Built(image) => {
+                Named::Built(Box::new(BuiltBase::new(image, platform, span)))
+            }
         })
     }
 

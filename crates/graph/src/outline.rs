@@ -217,9 +217,10 @@ impl Gatherer<'_> {
         for stage in &set.stages {
             let mut scope = match stage.base {
                 StageBase::Stage(earlier) => scopes[earlier].clone(),
-                StageBase::Scratch | StageBase::Image(_) | StageBase::Context(_) => {
-                    Scope::default()
-                }
+                StageBase::Scratch
+                | StageBase::Image(_)
+                | StageBase::Context(_)
+                | StageBase::Built(_) => Scope::default(),
             };
             for planned in &stage.instructions {
                 self.instruction(&planned.instruction, &set.source.globals, &mut scope);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci::Platform;
 
-use crate::ImageName;
+use crate::{ImageName, ImageNumber, TargetImage};
 
 /// Everything beside the Dockerfile that decides what is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Request {
     pub platform_is_default: bool,
     /// The image is one of several: titles of steps say which platform they are for.
     pub one_of_several: bool,
+    /// Its place among the images that are built together.
+    pub image: ImageNumber,
+    /// How titles of steps call it; nothing where it is built alone.
+    pub image_shown: Option<String>,
     /// What the build runs on.
     pub build_platform: Platform,
     /// `--label`: these win over the labels of the Dockerfile (I6).
@@ -57,6 +61,8 @@ impl Request {
             platform,
             platform_is_default: true,
             one_of_several: false,
+            image: ImageNumber::default(),
+            image_shown: None,
             build_platform,
             labels: BTreeMap::new(),
             network: Network::Default,
@@ -112,6 +118,29 @@ pub enum NamedContext {
     Files,
     /// An image.
     Image(ImageName),
+    /// An image that the same build makes.
+    Built(BuiltImage),
+}
+
+/// An image of the same build, on which another one builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// How people call it.
+    pub name: String,
+    /// What it is made of on each of its platforms: targets of the graph that is added to.
+    pub targets: Vec<(Platform, TargetImage)>,
+}
+
+impl BuiltImage {
+    /// What it is made of on a platform, or on one whose programs run there.
+    pub fn target(&self, wanted: &Platform) -> Option<&TargetImage> {
+        let equal = self.targets.iter().find(|(platform, _)| platform == wanted);
+        let fit = || {
+            let mut targets = self.targets.iter();
+            targets.find(|(platform, _)| wanted.accepts(platform).is_some())
+        };
+        equal.or_else(fit).map(|(_, target)| target)
+    }
 }
 
 impl NamedContext {

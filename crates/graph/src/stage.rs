@@ -23,7 +23,7 @@ use oci::{Platform, Reference};
 use crate::from_rules::{self, GlobalArguments};
 use crate::platform::not_a_platform;
 use crate::scope::Scope;
-use crate::{BaseImage, ImageName, NamedContext, Origin, Request};
+use crate::{BaseImage, BuiltImage, ImageName, NamedContext, Origin, Request, TargetImage};
 
 /// The stages that a target needs. `B` is what is known of the images: their names, or everything.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct StageSet<B> {
     pub(crate) images: Vec<NamedImage<B>>,
     /// The named contexts whose files are needed.
     pub(crate) contexts: Vec<String>,
+    /// The images of the same build that are needed.
+    pub(crate) built: Vec<TargetImage>,
     /// Nobody looked the images up: what depends on them is not known.
     pub(crate) images_are_assumed: bool,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -106,6 +108,7 @@ impl StageSet<ImageName> {
                 stages: more.stages,
                 images,
                 contexts: more.contexts,
+                built: more.built,
                 images_are_assumed: false,
                 warnings: more.warnings,
             }),
@@ -192,6 +195,8 @@ pub(crate) enum StageBase {
     Image(usize),
     /// All files of one of [`StageSet::contexts`].
     Context(usize),
+    /// One of [`StageSet::built`].
+    Built(usize),
 }
 
 /// An instruction of a stage, whoever wrote it.
@@ -215,6 +220,8 @@ pub(crate) enum FilesOf {
     Image(usize),
     /// One of [`StageSet::contexts`].
     Context(usize),
+    /// One of [`StageSet::built`].
+    Built(usize),
 }
 
 /// Where a `from` is written.
@@ -251,6 +258,47 @@ pub(crate) enum Named {
     Image(ImageName, Platform, Span),
     /// Files that the user named.
     Files(String),
+    /// An image of the same build.
+    Built(Box<BuiltBase>),
+}
+
+/// An image of the same build, where a Dockerfile names it.
+#[derive(Debug, Clone)]
+pub(crate) struct BuiltBase {
+    name: String,
+    platform: Platform,
+    span: Span,
+    /// Nothing when it is not built for that platform.
+    target: Option<TargetImage>,
+    /// For which it is built.
+    offered: Vec<Platform>,
+}
+
+impl BuiltBase {
+    pub(crate) fn new(image: &BuiltImage, platform: &Platform, span: Span) -> Self {
+        let targets = image.targets.iter();
+        Self {
+            name: image.name.clone(),
+            platform: platform.clone(),
+            span,
+            target: image.target(platform).cloned(),
+            offered: targets.map(|(platform, _)| platform.clone()).collect(),
+        }
+    }
+
+    fn finding(&self) -> Option<Diagnostic> {
+        let Self { name, platform, .. } = self;
+        if self.target.is_some() {
+            return None;
+        }
+        let offered: Vec<String> = self.offered.iter().map(Platform::to_string).collect();
+        let message = format!("the image `{name}` of this build is not built for {platform}");
+        let help = match offered.as_slice() {
+            [] => format!("`{name}` has to be built before this image"),
+            _ => format!("it is built for {}", offered.join(", ")),
+        };
+        Some(Diagnostic::error(self.span, message, "not for this platform").with_help(help))
+    }
 }
 
 struct Draft {
@@ -360,8 +408,10 @@ impl Source {
             let draft = self.draft(number, fact, &mut findings);
             let copied = draft.instructions.iter().flat_map(|(_, named)| named);
             for named in copied.chain([&draft.base]) {
-                if let Named::Stage(earlier) = named {
-                    needed[*earlier] = true;
+                match named {
+                    Named::Stage(earlier) => needed[*earlier] = true,
+                    Named::Built(built) => findings.extend(built.finding()),
+                    Named::Scratch | Named::Image(..) | Named::Files(_) => {}
                 }
             }
             drafts.push((number, draft));
@@ -414,8 +464,17 @@ impl Source {
             Named::Image(reference, platform, span) => {
                 if let Some(named) = fact(reference, platform) {
                     for text in &named.image.config.config.on_build {
-                        self.trigger(text, reference, *span, &mut planned, findings);
+                        let shown = reference.familiar();
+                        let origin = (Some(reference), shown.as_str());
+                        self.trigger(text, origin, *span, &mut planned, findings);
                     }
+                }
+            }
+            Named::Built(built) => {
+                let target = built.target.iter();
+                for text in target.flat_map(|target| &target.config.config.on_build) {
+                    let origin = (None, built.name.as_str());
+                    self.trigger(text, origin, built.span, &mut planned, findings);
                 }
             }
         }

@@ -31,12 +31,24 @@ impl fmt::Display for StepId {
     }
 }
 
+/// The place of an image among those that one build makes; 0 where it makes one. Whoever builds
+/// has, for each, a text that spans point into and contexts to take files from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ImageNumber(pub u32);
+
+impl ImageNumber {
+    /// The index into a table of images.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Steps in a table. A step names only earlier ones, so the graph has no cycles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildGraph {
     pub(crate) steps: Vec<Step>,
-    /// What is to come out: an image for each platform, in the order in which they were asked for.
-    /// At least one.
+    /// What is to come out: an image for each platform, in the order in which they were asked for;
+    /// of several images all platforms of the first, then those of the second. At least one.
     pub targets: Vec<TargetImage>,
 }
 
@@ -79,6 +91,8 @@ impl BuildGraph {
 /// One change of a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    /// The image whose Dockerfile says so.
+    pub image: ImageNumber,
     /// What it does.
     pub kind: StepKind,
     /// The step whose output it changes; nothing for a base.
@@ -137,31 +151,6 @@ impl Step {
                 None
             }
         });
-        copied.chain(mounted)
-    }
-
-    /// The same sources, to be changed.
-    pub(crate) fn file_sources_mut(&mut self) -> impl Iterator<Item = &mut FileSource> {
-        let (copied, mounted): (&mut [CopySource], &mut [RunMount]) = match &mut self.kind {
-            StepKind::Copy(copy) => (&mut copy.sources, &mut []),
-            StepKind::Run(run) => (&mut [], &mut run.mounts),
-            StepKind::Scratch | StepKind::Base(_) | StepKind::Workdir(_) | StepKind::Merge(_) => {
-                (&mut [], &mut [])
-            }
-        };
-        let copied = copied.iter_mut().filter_map(|source| match source {
-            CopySource::Files { from, .. } => Some(from),
-            CopySource::Inline(_) | CopySource::Url(_) | CopySource::Git(_) => None,
-        });
-        let mounted = mounted
-            .iter_mut()
-            .filter_map(|mount| match &mut mount.kind {
-                RunMountKind::Bind { from, .. } => Some(from),
-                RunMountKind::Cache { seed, .. } => seed.as_mut().map(|(from, _)| from),
-                RunMountKind::Tmpfs { .. }
-                | RunMountKind::Secret { .. }
-                | RunMountKind::Ssh { .. } => None,
-            });
         copied.chain(mounted)
     }
 
@@ -227,10 +216,10 @@ pub enum StepKind {
 /// A build context.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContextName {
-    /// The one that the build was started with.
-    Main,
-    /// One of `--build-context NAME=…`.
-    Named(String),
+    /// The one that an image is built from.
+    Main(ImageNumber),
+    /// One of `--build-context NAME=…`, as that image means it.
+    Named(ImageNumber, String),
 }
 
 /// Where a step takes files from.

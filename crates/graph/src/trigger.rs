@@ -6,15 +6,17 @@ use crate::stage::{Planned, Source};
 use crate::{ImageName, Origin};
 
 impl Source {
-    /// Reads one trigger of the image that is named at `span`.
+    /// Reads one trigger of the image that is named at `span`. `image`: which one, and what people
+    /// call it.
     pub(crate) fn trigger(
         &self,
         text: &str,
-        reference: &ImageName,
+        image: (Option<&ImageName>, &str),
         span: Span,
         planned: &mut Vec<Planned>,
         findings: &mut Vec<Diagnostic>,
     ) {
+        let (reference, shown) = image;
         let parse = parse_onbuild(text, self.escape);
         for diagnostic in parse
             .diagnostics
@@ -22,9 +24,8 @@ impl Source {
             .filter(|finding| finding.is_error())
         {
             let message = format!(
-                "the trigger `{}` of {} cannot be read: {}",
+                "the trigger `{}` of {shown} cannot be read: {}",
                 text.lines().next().unwrap_or(""),
-                reference.familiar(),
                 diagnostic.message
             );
             findings.push(Diagnostic::error(
@@ -41,7 +42,7 @@ impl Source {
                 .map(|instruction| Planned {
                     instruction,
                     origin: Origin::Onbuild {
-                        reference: Some(reference.clone()),
+                        reference: reference.cloned(),
                         text: text.to_owned(),
                     },
                     elsewhere: Some(span),

@@ -28,7 +28,11 @@ impl Lowerer<'_> {
         let mut state = State::new(StepId(0), config, Vec::new(), platform, step_count + 1);
         let title = self.title(&mut state, stage, &text);
         state.step = self.add_step(Step {
-            kind: StepKind::Copy(everything(name, stage.span)),
+            image: self.request.image,
+            kind: StepKind::Copy(everything(
+                ContextName::Named(self.request.image, name),
+                stage.span,
+            )),
             parent: Some(nothing),
             span: stage.span,
             origin: Origin::Dockerfile,
@@ -41,10 +45,10 @@ impl Lowerer<'_> {
     }
 }
 
-fn everything(name: String, span: Span) -> CopyStep {
+fn everything(name: ContextName, span: Span) -> CopyStep {
     CopyStep {
         sources: vec![CopySource::Files {
-            from: FileSource::Context(ContextName::Named(name)),
+            from: FileSource::Context(name),
             pattern: String::new(),
             pivot: 0,
             span,

@@ -281,7 +281,7 @@ impl Lowerer<'_> {
                         false => (paths::relative(&path), 0),
                     };
                     let span = line.planned.place(word.span);
-                    let main = FileSource::Context(ContextName::Main);
+                    let main = FileSource::Context(ContextName::Main(self.request.image));
                     let from = from.clone().unwrap_or(main);
                     lowered.push(CopySource::Files {
                         from,
@@ -346,9 +346,10 @@ impl Lowerer<'_> {
             FilesOf::Scratch => self.nothing(line),
             FilesOf::Stage(earlier) => self.states[earlier].step,
             FilesOf::Image(image) => self.copied_image(image),
+            FilesOf::Built(built) => self.set.built[built].step,
             FilesOf::Context(context) => {
                 let name = self.set.contexts[context].clone();
-                return FileSource::Context(ContextName::Named(name));
+                return FileSource::Context(ContextName::Named(self.request.image, name));
             }
         })
     }

@@ -51,10 +51,26 @@ pub struct Lowered {
 
 /// Makes the graph of a target whose images are known.
 pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered, Vec<Diagnostic>> {
+    lower_onto(None, stages, request)
+}
+
+/// Adds the steps of another target behind those of a graph, and the target behind its targets:
+/// of another platform, or of another image. Steps that two targets have in common stand there
+/// twice; the solver finds out by their keys and carries out the first (row A9: a stage on
+/// `$BUILDPLATFORM` runs once). Images of the same build that are named must be targets of `graph`.
+pub fn lower_onto(
+    graph: Option<BuildGraph>,
+    stages: &StageSet<BaseImage>,
+    request: &Request,
+) -> Result<Lowered, Vec<Diagnostic>> {
+    let (steps, targets) = match graph {
+        Some(graph) => (graph.steps, graph.targets),
+        None => (Vec::new(), Vec::new()),
+    };
     let mut lowerer = Lowerer {
         set: stages,
         request,
-        steps: Vec::new(),
+        steps,
         findings: stages.warnings.clone(),
         copied_images: HashMap::new(),
         nothing: None,
@@ -68,12 +84,13 @@ pub fn lower(stages: &StageSet<BaseImage>, request: &Request) -> Result<Lowered,
     }
     lowerer.warn_of_unused_arguments();
     lowerer.warn_of_unknown_filters();
-    lowerer.finish()
+    lowerer.finish(targets)
 }
 
 struct Lowerer<'s> {
     set: &'s StageSet<BaseImage>,
     request: &'s Request,
+    /// Those of earlier targets come first.
     steps: Vec<Step>,
     findings: Vec<Diagnostic>,
     /// The bases of `COPY --from=image`, by their place in the set.
@@ -184,6 +201,16 @@ impl<'s> Lowerer<'s> {
                 State::new(step, config, Vec::new(), stage.platform.clone(), step_count)
             }
             StageBase::Context(context) => self.begin_with_files(stage, context, step_count),
+            StageBase::Built(built) => {
+                let TargetImage {
+                    image: _,
+                    step,
+                    span: _,
+                    config,
+                    history,
+                } = self.set.built[built].clone();
+                State::new(step, config, history, stage.platform.clone(), step_count)
+            }
             StageBase::Image(image) => {
                 let base = &self.set.images[image].image;
                 let platform = self.platform_of(base, stage);
@@ -256,6 +283,7 @@ impl<'s> Lowerer<'s> {
 
     fn push(&mut self, kind: StepKind, span: Span, title: String, stage: String) -> StepId {
         self.add_step(Step {
+            image: self.request.image,
             kind,
             parent: None,
             span,
@@ -275,6 +303,7 @@ impl<'s> Lowerer<'s> {
         let title = self.title(state, line.stage, &text);
         let elsewhere = line.planned.elsewhere.map(|_| line.stage.span);
         let step = self.add_step(Step {
+            image: self.request.image,
             kind,
             parent: Some(state.step),
             span: elsewhere.unwrap_or(line.planned.instruction.span),
@@ -309,9 +338,13 @@ impl<'s> Lowerer<'s> {
         } else {
             format!("{} ", stage.shown)
         };
+        let image = match &self.request.image_shown {
+            Some(image) => format!("{image} "),
+            None => String::new(),
+        };
         let platform = self.shown_platform(state);
         format!(
-            "[{platform}{name}{number:width$}/{count}] {}",
+            "[{image}{platform}{name}{number:width$}/{count}] {}",
             text.trim_end()
         )
     }
@@ -459,7 +492,7 @@ impl<'s> Lowerer<'s> {
         }
     }
 
-    fn finish(mut self) -> Result<Lowered, Vec<Diagnostic>> {
+    fn finish(mut self, mut targets: Vec<TargetImage>) -> Result<Lowered, Vec<Diagnostic>> {
         self.findings.sort_by_key(|finding| finding.span.start);
         self.findings.dedup();
         if self.findings.iter().any(Diagnostic::is_error) {
@@ -476,14 +509,15 @@ impl<'s> Lowerer<'s> {
         } = state;
         self.set_platform(&mut config);
         config.config.labels.extend(self.request.labels.clone());
-        let target = TargetImage {
+        targets.push(TargetImage {
+            image: self.request.image,
             step,
             span,
             config,
             history,
-        };
+        });
         Ok(Lowered {
-            graph: BuildGraph::new(self.steps, vec![target]),
+            graph: BuildGraph::new(self.steps, targets),
             warnings: self.findings,
         })
     }

@@ -103,7 +103,7 @@ impl Lowerer<'_> {
         } = bind;
         Some(RunMountKind::Bind {
             target: self.mount_target(state, line, &target)?,
-            from: from.unwrap_or(FileSource::Context(ContextName::Main)),
+            from: from.unwrap_or(FileSource::Context(ContextName::Main(self.request.image))),
             path: source_path(source.as_ref()),
             writable,
         })

@@ -3,8 +3,8 @@
 use dockerfile::{Diagnostic, Span};
 use oci::Platform;
 
-use super::{Draft, FilesOf, Named, Planned, Source, Stage, StageBase};
-use crate::{ImageName, NamedImage, StageSet};
+use super::{BuiltBase, Draft, FilesOf, Named, Planned, Source, Stage, StageBase};
+use crate::{ImageName, NamedImage, StageSet, TargetImage};
 
 impl Source {
     /// Puts the drafts into tables, in the order of the file.
@@ -42,6 +42,17 @@ impl Source {
                 contexts.len() - 1
             })
         };
+        let mut built_images: Vec<TargetImage> = Vec::new();
+        let mut built = |image: BuiltBase| {
+            let target = image
+                .target
+                .expect("an image that is not there is an error");
+            let known = built_images.iter().position(|known| *known == target);
+            known.unwrap_or_else(|| {
+                built_images.push(target);
+                built_images.len() - 1
+            })
+        };
         for (number, draft) in drafts {
             let Draft {
                 base,
@@ -59,6 +70,7 @@ impl Source {
                     (StageBase::Image(image(reference, wanted, span)), platform)
                 }
                 Named::Files(name) => (StageBase::Context(context(name)), platform),
+                Named::Built(image) => (StageBase::Built(built(*image)), platform),
             };
             let instructions = instructions
                 .into_iter()
@@ -72,6 +84,7 @@ impl Source {
                                 FilesOf::Image(image(reference, wanted, span))
                             }
                             Named::Files(name) => FilesOf::Context(context(name)),
+                            Named::Built(image) => FilesOf::Built(built(*image)),
                         })
                         .collect(),
                     ..planned
@@ -90,6 +103,7 @@ impl Source {
             stages,
             images,
             contexts,
+            built: built_images,
             images_are_assumed: false,
             warnings,
         }

@@ -4,7 +4,7 @@ use graph::{BuildGraph, KeyKind, Request, StepKind, StepState};
 use oci::{ImageConfig, Platform};
 
 use crate::machine::Machine;
-use crate::support::{image, lowered, platform};
+use crate::support::{image, lowered, lowered_onto, platform};
 
 const DOCKERFILE: &str = "\
 FROM --platform=$BUILDPLATFORM golang AS tools
@@ -29,15 +29,17 @@ fn look_up(reference: &graph::ImageName, platform: &Platform) -> graph::BaseImag
 }
 
 fn joined(text: &str, platforms: &[&str]) -> BuildGraph {
-    let graphs = platforms.iter().map(|name| {
+    let mut graph = None;
+    for name in platforms {
         let request = Request {
             platform_is_default: false,
             one_of_several: platforms.len() > 1,
             ..Request::new(platform(name), platform("linux/amd64"))
         };
-        lowered(text, &request, look_up).expect("a graph").0.graph
-    });
-    BuildGraph::join(graphs).expect("there are platforms")
+        let (added, _) = lowered_onto(graph, text, &request, look_up).expect("a graph");
+        graph = Some(added.graph);
+    }
+    graph.expect("there are platforms")
 }
 
 /// Rows: A9, F11

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use dockerfile::Span;
 use graph::{
-    BuildGraph, CacheKey, ExtraHost, InlineFile, KeyKind, Network, Origin, Request, RunSecurity,
-    RunStep, Solver, SolverOptions, Step, StepId, StepKind, TargetImage, Variable,
+    BuildGraph, CacheKey, ExtraHost, ImageNumber, InlineFile, KeyKind, Network, Origin, Request,
+    RunSecurity, RunStep, Solver, SolverOptions, Step, StepId, StepKind, TargetImage, Variable,
 };
 use oci::ImageConfig;
 use proptest::prelude::*;
@@ -357,6 +357,7 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
         origin: Origin::Dockerfile,
         title: String::new(),
         stage: String::new(),
+        image: ImageNumber::default(),
         ignores_cache: false,
     };
     let run = RunStep {
@@ -390,6 +391,7 @@ fn command_key((argv, env, cwd, user, files): &Command) -> CacheKey {
         command_shown: String::new(),
     };
     let target = TargetImage {
+        image: ImageNumber::default(),
         step: StepId(1),
         span: Span::default(),
         config: ImageConfig::default(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::lint::{self, Settings};
 use dockerfile::{Diagnostic, Rule};
-use graph::{ImageName, Pinned, all_stages, check, copies_of_ignored, lower};
+use graph::{ImageName, ImageNumber, Pinned, all_stages, check, copies_of_ignored, lower};
 use oci::{ImageConfig, Platform};
 
 use crate::support;
@@ -156,7 +156,11 @@ impl Example {
         };
         let lowered = lower(&set, &request).expect("a graph");
         findings.extend(lowered.warnings);
-        findings.extend(copies_of_ignored(&lowered.graph, &self.ignore));
+        findings.extend(copies_of_ignored(
+            &lowered.graph,
+            ImageNumber::default(),
+            &self.ignore,
+        ));
         settings.select(&parse.tree, &self.text, &mut findings);
         findings
     }

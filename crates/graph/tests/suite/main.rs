@@ -8,5 +8,6 @@ mod lint_pages;
 mod machine;
 mod print;
 mod run_keys;
+mod several_images;
 mod solver;
 mod support;

@@ -110,10 +110,10 @@ fn details(step: &Step) -> Vec<String> {
                             false => String::new(),
                         };
                         match from {
-                            FileSource::Context(ContextName::Main) => {
+                            FileSource::Context(ContextName::Main(_)) => {
                                 format!("context {pattern:?}{after}")
                             }
-                            FileSource::Context(ContextName::Named(name)) => {
+                            FileSource::Context(ContextName::Named(_, name)) => {
                                 format!("context {name} {pattern:?}{after}")
                             }
                             FileSource::Step(step) => format!("from {step} {pattern:?}{after}"),
@@ -219,8 +219,8 @@ fn mount(kind: &RunMountKind) -> String {
 
 fn whose(from: &FileSource) -> String {
     match from {
-        FileSource::Context(ContextName::Main) => "context".to_owned(),
-        FileSource::Context(ContextName::Named(name)) => format!("context {name}"),
+        FileSource::Context(ContextName::Main(_)) => "context".to_owned(),
+        FileSource::Context(ContextName::Named(_, name)) => format!("context {name}"),
         FileSource::Step(step) => step.to_string(),
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use dockerfile::Span;
 use graph::{
-    Action, BuildGraph, ContextName, CopySource, CopyStep, FileSource, KeyKind, Network, Origin,
-    RunSecurity, RunStep, Solver, SolverOptions, Step, StepId, StepKind, StepState, TargetImage,
-    Unpack,
+    Action, BuildGraph, ContextName, CopySource, CopyStep, FileSource, ImageNumber, KeyKind,
+    Network, Origin, RunSecurity, RunStep, Solver, SolverOptions, Step, StepId, StepKind,
+    StepState, TargetImage, Unpack,
 };
 use oci::{Digest, ImageConfig, Reference};
 use proptest::prelude::*;
@@ -189,7 +189,7 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
             Draft::Run(parent, n) => (run(*n), Some(earlier(*parent))),
             Draft::Context(parent, n) => {
                 let source = CopySource::Files {
-                    from: FileSource::Context(ContextName::Main),
+                    from: FileSource::Context(ContextName::Main(ImageNumber::default())),
                     pattern: n.to_string(),
                     pivot: 0,
                     span: Span::default(),
@@ -213,10 +213,12 @@ fn random_graph(drafts: &[Draft]) -> BuildGraph {
             origin: Origin::Dockerfile,
             title: String::new(),
             stage: String::new(),
+            image: ImageNumber::default(),
             ignores_cache: false,
         });
     }
     let target = TargetImage {
+        image: ImageNumber::default(),
         step: StepId(steps.len() as u32 - 1),
         span: Span::default(),
         config: ImageConfig::default(),

@@ -1,7 +1,7 @@
 //! From text to a graph, with images that exist nowhere.
 
 use dockerfile::Diagnostic;
-use graph::{BaseImage, BaseLayer, Lowered, Pinned, Request, lower, stages};
+use graph::{BaseImage, BaseLayer, BuildGraph, Lowered, Pinned, Request, lower_onto, stages};
 use oci::{Compression, Descriptor, DiffId, Digest, ImageConfig, MediaType, Platform};
 
 pub(crate) fn platform(text: &str) -> Platform {
@@ -36,6 +36,16 @@ pub(crate) fn image(reference: &graph::ImageName, config: ImageConfig, content: 
 pub(crate) fn lowered(
     text: &str,
     request: &Request,
+    look_up: impl FnMut(&graph::ImageName, &Platform) -> BaseImage,
+) -> Result<(Lowered, Vec<String>), Vec<Diagnostic>> {
+    lowered_onto(None, text, request, look_up)
+}
+
+/// The same behind what is in a graph.
+pub(crate) fn lowered_onto(
+    graph: Option<BuildGraph>,
+    text: &str,
+    request: &Request,
     mut look_up: impl FnMut(&graph::ImageName, &Platform) -> BaseImage,
 ) -> Result<(Lowered, Vec<String>), Vec<Diagnostic>> {
     let parse = dockerfile::parse(text);
@@ -50,7 +60,7 @@ pub(crate) fn lowered(
             .map(|named| format!("{} {}", named.image, named.platform))
             .collect();
         match set.pin(&mut look_up)? {
-            Pinned::All(set) => return Ok((lower(&set, request)?, asked)),
+            Pinned::All(set) => return Ok((lower_onto(graph, &set, request)?, asked)),
             Pinned::More(more) => set = more,
         }
     }
