@@ -156,6 +156,15 @@ impl From<BuildError> for ProgramError {
                 program_error.hints.extend(hint);
                 program_error
             }
+            BuildError::Image { image, error } => {
+                // The title of a step names the image.
+                let is_named = matches!(&*error, BuildError::Step(step) if !step.title.is_empty());
+                let mut program_error = Self::from(*error);
+                if !is_named {
+                    program_error.headline = format!("{image}: {}", program_error.headline);
+                }
+                program_error
+            }
             BuildError::Interrupted => Self::new(kind, "interrupted".to_owned()),
         }
     }

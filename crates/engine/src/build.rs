@@ -1,20 +1,20 @@
 //! The pipeline, one line per arrow.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use graph::{BuildGraph, ContextName, FileSource, Solver, SolverOptions, StepKind};
+use graph::{BuildGraph, ImageNumber, Solver, SolverOptions, StepKind};
 use oci::{Digest, Repository};
 use store::layer::{LayerOptions, default_level};
 use tokio::task::JoinHandle;
 
 use crate::annotations::Annotated;
-use crate::assemble::{assemble, rfc3339};
+use crate::assemble::{Image, assemble, rfc3339};
 use crate::cache::{CacheTarget, Caches, Ending, inline};
 use crate::cache_mounts::KeptMounts;
-use crate::copy::context::Context;
+use crate::contexts::Contexts;
 use crate::drive::{Drive, DriveError, Reached};
 use crate::emulation::Emulation;
 use crate::error::BuildError;
@@ -28,19 +28,21 @@ use crate::image_set::ImageSet;
 use crate::layers::Layers;
 use crate::origins::{Origin, Origins};
 use crate::output::StepOutput;
-use crate::place::Places;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::provenance;
-use crate::report::{BuildReport, ImageReport, StepReport, Traffic};
+use crate::report::{
+    BuildReport, BuiltImage, ImageReport, OutputReport, SetReport, StepReport, Traffic,
+};
 use crate::request::{BaseMount, BuildRequest, Output, Shape};
-use crate::review::{Review, Stages};
+use crate::review::Stages;
 use crate::run::Redactor;
 use crate::run::ssh::Agents;
-use crate::secret::Secrets;
-use crate::source::{Text, open_context, open_place, place_name, read_dockerfile};
+use crate::set::{SetImage, SetRequest};
+use crate::source::{Text, place_name};
+use crate::sources::{Sources, conclude, review_contexts, reviews};
 use crate::steps::Workshop;
-use crate::trace::{Explanation, Tracer, TracerOptions};
+use crate::trace::{Tracer, TracerOptions};
 
 /// The format of what the cache holds: a number that goes up whenever equal
 /// keys would no longer mean equal layers.
@@ -53,27 +55,30 @@ const CACHE_FORMAT: u32 = 3;
 /// Everything that keeps the image from being everywhere it should be; then no
 /// tag has been moved to it that was not moved before the error.
 pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport, BuildError> {
+    let report = build_set(&SetRequest::single(request), ports).await?;
+    Ok(report.into_single())
+}
+
+/// Builds several images as one, and brings them where they are to go: what they have in common is
+/// done once. Nothing goes anywhere before all of them are there.
+///
+/// # Errors
+///
+/// As of [`build`], with the name of the image. What does not depend on what failed may have been
+/// made, and is found in the cache by the next build.
+pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, BuildError> {
     let began = Instant::now();
-    export::check(request, ports)?;
-    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
-    let places = Places::new(request, ports, &secrets)?;
-    let main = places.bring(&request.context, ports).await?;
-    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
-    let review = Review::begin(&text, &request.graph, ports)?;
-    let graph = plan(&text, &review, Stages::OfTarget, request, ports).await?;
+    check_outputs(set, ports)?;
+    let (mut sources, texts) = Sources::read(set, ports).await?;
+    let reviews = reviews(set, &texts, ports)?;
+    let graph = plan(&texts, &reviews, Stages::OfTarget, set, ports).await?;
     let steps = graph.distinct_steps();
-    let mut contexts = BTreeMap::new();
-    let main = open_context(&main, &text, &ports.store)?;
-    contexts.extend(main.map(|context| (ContextName::Main, context)));
-    contexts.extend(named_contexts(&graph, &places, request, ports).await?);
-    let tracing = Tracing::Kept;
-    let mut build = Build::open(
-        request, ports, graph, &places, contexts, secrets, &text, tracing,
-    )?;
-    build.review(&review);
-    review.conclude(ports)?;
+    let contexts = sources.contexts(set, &texts, &graph, ports).await?;
+    review_contexts(&reviews, &graph, &contexts);
+    let mut build = Build::open(set, ports, graph, sources, contexts, &texts, Tracing::Kept)?;
+    conclude(set, &reviews, ports)?;
     ports.reporter.report(Event::Planned { steps });
-    let made = build.make(request, ports, &text).await;
+    let made = build.make(set, ports, &texts).await;
     let ending = match &made {
         Ok(_) => Ending::Done,
         Err(BuildError::Interrupted) => Ending::Interrupted,
@@ -88,16 +93,52 @@ pub async fn build(request: &BuildRequest, ports: &Ports) -> Result<BuildReport,
         }
     }
     build.caches.finish(ending, &ports.interrupt).await;
-    let (images, mut steps, exported) = made?;
+    let Made {
+        images,
+        mut steps,
+        exported,
+    } = made?;
     for step in &mut steps {
         step.cause = explanation.cause_of(step.step.0);
     }
     build.close(ports)?;
-    Ok(BuildReport {
+    let moved = ports.client.traffic();
+    let mut traffic = Traffic {
+        down_bytes: moved.down_bytes,
+        up_bytes: moved.up_bytes,
+        requests: moved.requests,
+        ..Traffic::default()
+    };
+    let images = set.images().iter().zip(images).zip(exported);
+    let images = images.map(|((image, images), exported)| {
+        traffic.blobs_sent += exported.traffic.blobs_sent;
+        traffic.blobs_mounted += exported.traffic.blobs_mounted;
+        traffic.blobs_present += exported.traffic.blobs_present;
+        built_image(&image.name, &images, exported.outputs)
+    });
+    Ok(SetReport {
+        images: images.collect(),
+        steps,
         id,
         explanation,
-        ..report(&images, steps, exported, ports, began)
+        traffic,
+        duration: began.elapsed(),
     })
+}
+
+/// Refuses outputs that cannot succeed.
+pub(crate) fn check_outputs(set: &SetRequest, ports: &Ports) -> Result<(), BuildError> {
+    for (number, image) in set.numbered() {
+        export::check(&image.request, ports).map_err(|error| set.blame(number, error))?;
+    }
+    Ok(())
+}
+
+/// What was made, by image.
+struct Made {
+    images: Vec<ImageSet>,
+    steps: Vec<StepReport>,
+    exported: Vec<Exported>,
 }
 
 /// What becomes of what is noted of a build.
@@ -115,22 +156,26 @@ pub(crate) struct Build {
     pub workshop: Arc<Workshop>,
     origins: Origins,
     pub caches: Arc<Caches>,
-    uploads: Option<Uploads>,
+    /// Of those images that go to registries.
+    uploads: Vec<Option<Uploads>>,
     /// Cache mounts on their way back.
     keeping: Option<JoinHandle<()>>,
 }
 
 impl Build {
     pub(crate) fn open(
-        request: &BuildRequest,
+        set: &SetRequest,
         ports: &Ports,
         graph: BuildGraph,
-        places: &Places,
-        contexts: BTreeMap<ContextName, Context>,
-        secrets: Secrets,
-        text: &Text,
+        sources: Sources,
+        contexts: Contexts,
+        texts: &[Text],
         tracing: Tracing,
     ) -> Result<Self, BuildError> {
+        let request = set.options();
+        let Sources {
+            secrets, places, ..
+        } = sources;
         let graph = Arc::new(graph);
         let origins = origins(&graph);
         let scratch = Arc::clone(&places.scratch);
@@ -155,11 +200,11 @@ impl Build {
         let threads = NonZeroUsize::new(request.threads).unwrap_or(NonZeroUsize::MIN);
         let cancel = sandbox::CancelToken::new()
             .map_err(|source| BuildError::failed("could not make an event descriptor", source))?;
-        let uploads = uploads(request, ports, &origins);
-        let caches = Caches::open(&request.cache, &destinations(request), &origins, ports);
+        let uploads = uploads(set, ports, &origins);
+        let caches = Caches::open(&request.cache, &destinations(set), &origins, ports);
         layers.use_shelves(Arc::clone(caches.shelves()));
         let redactor = Arc::new(Redactor::new(secrets.values()));
-        let tracer = tracer(request, ports, text, Arc::clone(&redactor), tracing);
+        let tracer = tracer(set, ports, texts, Arc::clone(&redactor), tracing);
         let kept = KeptMounts::open(
             &request.cache_mounts,
             ports.store.clone(),
@@ -211,36 +256,45 @@ impl Build {
         })
     }
 
-    /// Makes the image and brings it where it is to go. When a layer that a cache said to have
+    /// Makes the images and brings them where they are to go. When a layer that a cache said to have
     /// cannot be had after all, what made it is carried out, and all is tried again.
     async fn make(
         &mut self,
-        request: &BuildRequest,
+        set: &SetRequest,
         ports: &Ports,
-        text: &Text,
-    ) -> Result<(ImageSet, Vec<StepReport>, Exported), BuildError> {
+        texts: &[Text],
+    ) -> Result<Made, BuildError> {
         loop {
             let Reached {
                 outputs,
                 steps,
                 came_of,
-            } = self.drive(request, ports, text).await?;
-            let images = self.assemble(request, outputs, &came_of);
+            } = self.drive(set, ports, texts).await?;
+            let images = self.assemble(set, outputs, &came_of);
             // What has been printed cannot be taken back.
-            if request.outputs.iter().any(Output::is_stdout) {
-                self.caches
-                    .try_layers(&images, ports, &self.workshop.layers)
-                    .await;
+            let mut outputs = set.images().iter().flat_map(|image| &image.request.outputs);
+            if outputs.any(Output::is_stdout) {
+                for images in &images {
+                    self.caches
+                        .try_layers(images, ports, &self.workshop.layers)
+                        .await;
+                }
                 if self.caches.give_up() {
                     continue;
                 }
             }
-            match self.export(request, ports, &images).await {
-                Ok(exported) => return Ok((images, steps, exported)),
+            match self.export(set, ports, &images).await {
+                Ok(exported) => {
+                    return Ok(Made {
+                        images,
+                        steps,
+                        exported,
+                    });
+                }
                 Err(error) if ports.interrupt.is_triggered() || !self.can_do_without() => {
                     return Err(error);
                 }
-                Err(_) => self.uploads = uploads(request, ports, &self.origins),
+                Err(_) => self.uploads = uploads(set, ports, &self.origins),
             }
         }
     }
@@ -254,19 +308,13 @@ impl Build {
         self.caches.give_up() || was_lied_to
     }
 
-    /// What only the context shows.
-    pub(crate) fn review(&self, review: &Review<'_>) {
-        if let Some(context) = self.workshop.contexts.get(&ContextName::Main) {
-            review.ignored(&self.graph, context.ignore());
-        }
-    }
-
     async fn drive(
         &mut self,
-        request: &BuildRequest,
+        set: &SetRequest,
         ports: &Ports,
-        text: &Text,
+        texts: &[Text],
     ) -> Result<Reached, BuildError> {
+        let request = set.options();
         let options = SolverOptions {
             no_cache: request.no_cache,
             salt: salt(request),
@@ -286,7 +334,7 @@ impl Build {
         };
         let driven = drive.reach_targets(&mut self.uploads).await;
         // They may be why a RUN failed.
-        self.warn_of_foreign_programs(text, ports);
+        self.warn_of_foreign_programs(texts, ports);
         match &driven {
             Ok(_) => self.keep_cache_mounts(ports).await,
             Err(DriveError::Step(..)) if request.cache_mounts.after_failure => {
@@ -298,16 +346,19 @@ impl Build {
         driven.map_err(|error| match error {
             DriveError::Interrupted => BuildError::Interrupted,
             DriveError::Step(step, error) => {
-                BuildError::Step(Box::new(failed_step(error, step, &self.graph, text)))
+                let image = self.graph.step(step).image;
+                let failed = failed_step(error, step, &self.graph, texts);
+                set.blame(image, BuildError::Step(Box::new(failed)))
             }
         })
     }
 
     /// Keeps what the next build is compared with, here and in shared caches. Gives the id of this
     /// one.
-    fn keep_trace(&self, made: Option<&(ImageSet, Vec<StepReport>, Exported)>) -> Option<String> {
+    fn keep_trace(&self, made: Option<&Made>) -> Option<String> {
         let tracer = &self.workshop.tracer;
-        let image = made.map(|(images, ..)| images.descriptor().digest);
+        // Of several images the first stands for all: the signature tells builds apart.
+        let image = made.and_then(|made| Some(made.images.first()?.descriptor().digest));
         let id = tracer.keep(image.as_ref());
         // A build in which nothing was carried out has nothing to say, and writes nothing.
         let is_cached = |steps: &[StepReport]| {
@@ -315,7 +366,7 @@ impl Build {
             steps.all(|step| step.outcome == StepOutcome::Cached)
         };
         if self.caches.are_filled()
-            && !made.is_some_and(|(_, steps, _)| is_cached(steps))
+            && !made.is_some_and(|made| is_cached(&made.steps))
             && let Some(trace) = tracer.carried()
         {
             self.caches.keep_trace(tracer.carried_name(), &trace);
@@ -324,66 +375,75 @@ impl Build {
     }
 
     /// Names what was copied into an image and cannot run in it.
-    fn warn_of_foreign_programs(&self, text: &Text, ports: &Ports) {
+    fn warn_of_foreign_programs(&self, texts: &[Text], ports: &Ports) {
         let programs = self.workshop.programs.lock();
         let programs = programs.expect("no panics under this lock");
-        for message in foreign::warnings(&self.graph, &programs, text) {
+        for message in foreign::warnings(&self.graph, &programs, texts) {
             ports.reporter.report(Event::Warning { message });
         }
     }
 
+    /// Puts the images together, in their order.
     pub(crate) fn assemble(
         &self,
-        request: &BuildRequest,
+        set: &SetRequest,
         outputs: Vec<StepOutput>,
         came_of: &[BTreeMap<Digest, usize>],
-    ) -> ImageSet {
-        let created = rfc3339(request.epoch_seconds);
-        let mut images =
-            self.graph
-                .targets
-                .iter()
-                .zip(outputs)
-                .enumerate()
-                .map(|(number, (target, output))| {
-                    let mut annotations = request.annotations.clone();
-                    if let Some(came_of) = came_of.get(number) {
-                        let value = inline::value(&output.stack, came_of);
-                        let name = inline::ANNOTATION.to_owned();
-                        annotations.add(Annotated::Manifest(None), name, value);
-                    }
-                    assemble(target, output, &annotations, &created)
-                });
-        match &request.shape {
-            Shape::Image => {
-                let image = images.next().expect("a build has a target");
-                ImageSet::single(image, &request.annotations)
+    ) -> Vec<ImageSet> {
+        let created = rfc3339(set.options().epoch_seconds);
+        let mut by_image: BTreeMap<ImageNumber, Vec<Image>> = BTreeMap::new();
+        for (number, (target, output)) in self.graph.targets.iter().zip(outputs).enumerate() {
+            let request = &set.images()[target.image.index()].request;
+            let mut annotations = request.annotations.clone();
+            if let Some(came_of) = came_of.get(number) {
+                let value = inline::value(&output.stack, came_of);
+                let name = inline::ANNOTATION.to_owned();
+                annotations.add(Annotated::Manifest(None), name, value);
             }
-            Shape::Index(_) => ImageSet::indexed(images.collect(), &request.annotations),
+            let image = assemble(target, output, &annotations, &created);
+            by_image.entry(target.image).or_default().push(image);
         }
+        let sets = set.numbered().map(|(number, SetImage { request, .. })| {
+            let mut images = by_image.remove(&number).unwrap_or_default();
+            match &request.shape {
+                Shape::Image => {
+                    let image = images.pop().expect("an image has a target");
+                    ImageSet::single(image, &request.annotations)
+                }
+                Shape::Index(_) => ImageSet::indexed(images, &request.annotations),
+            }
+        });
+        sets.collect()
     }
 
+    /// Brings all images where they are to go; before the first one goes anywhere, all are kept.
     async fn export(
         &mut self,
-        request: &BuildRequest,
+        set: &SetRequest,
         ports: &Ports,
-        images: &ImageSet,
-    ) -> Result<Exported, BuildError> {
-        export::keep(&ports.store, images).map_err(disk)?;
-        provenance::remember(&ports.store, images, &self.origins);
-        let exporting = export::export(
-            request,
-            ports,
-            images,
-            &self.workshop.layers,
-            self.uploads.take(),
-        );
-        let exported = tokio::select! {
-            exported = exporting => exported,
-            () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
-        };
-        self.cache_mounts_are_kept(ports).await;
-        exported
+        sets: &[ImageSet],
+    ) -> Result<Vec<Exported>, BuildError> {
+        for images in sets {
+            export::keep(&ports.store, images).map_err(disk)?;
+            provenance::remember(&ports.store, images, &self.origins);
+        }
+        let mut all = Vec::new();
+        for ((number, image), images) in set.numbered().zip(sets) {
+            let exporting = export::export(
+                &image.request,
+                ports,
+                images,
+                &self.workshop.layers,
+                self.uploads[number.index()].take(),
+            );
+            let exported = tokio::select! {
+                exported = exporting => exported,
+                () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
+            };
+            self.cache_mounts_are_kept(ports).await;
+            all.push(exported.map_err(|error| set.blame(number, error))?);
+        }
+        Ok(all)
     }
 
     /// Begins to take back what commands left in cache mounts.
@@ -412,9 +472,7 @@ impl Build {
     /// What was learnt is durable when this returns.
     fn close(self, ports: &Ports) -> Result<(), BuildError> {
         if let Ok(workshop) = Arc::try_unwrap(self.workshop) {
-            for context in workshop.contexts.into_values() {
-                context.close().map_err(disk)?;
-            }
+            workshop.contexts.close().map_err(disk)?;
         }
         ports
             .store
@@ -423,23 +481,25 @@ impl Build {
     }
 }
 
-/// Brings layers to registries, where the image is to go there.
-fn uploads(request: &BuildRequest, ports: &Ports, origins: &Origins) -> Option<Uploads> {
-    request.outputs.contains(&Output::Registry).then(|| {
-        let reporter = Arc::clone(&ports.reporter);
-        let (store, client) = (ports.store.clone(), ports.client.clone());
-        Uploads::new(store, client, reporter, origins.clone(), &request.tags)
-    })
+/// What brings layers to registries, for each image that is to go there.
+fn uploads(set: &SetRequest, ports: &Ports, origins: &Origins) -> Vec<Option<Uploads>> {
+    let images = set.images().iter().map(|image| &image.request);
+    let uploads = images.map(|request| {
+        request.outputs.contains(&Output::Registry).then(|| {
+            let reporter = Arc::clone(&ports.reporter);
+            let (store, client) = (ports.store.clone(), ports.client.clone());
+            Uploads::new(store, client, reporter, origins.clone(), &request.tags)
+        })
+    });
+    uploads.collect()
 }
 
-/// The repositories that the image is pushed to.
-fn destinations(request: &BuildRequest) -> Vec<Repository> {
-    if request.outputs.contains(&Output::Registry) {
-        let tags = request.tags.iter();
-        tags.map(|tag| tag.repository().clone()).collect()
-    } else {
-        Vec::new()
-    }
+/// The repositories that the images are pushed to.
+fn destinations(set: &SetRequest) -> Vec<Repository> {
+    let images = set.images().iter().map(|image| &image.request);
+    let pushed = images.filter(|request| request.outputs.contains(&Output::Registry));
+    let tags = pushed.flat_map(|request| &request.tags);
+    tags.map(|tag| tag.repository().clone()).collect()
 }
 
 /// The bases that are mounted on this machine.
@@ -482,59 +542,45 @@ fn mounted_bases(graph: &BuildGraph, mounts: &[BaseMount]) -> Result<Vec<Mounted
     Ok(mounted)
 }
 
-/// Opens the named contexts that some step takes files from.
-pub(crate) async fn named_contexts(
-    graph: &BuildGraph,
-    places: &Places,
-    request: &BuildRequest,
-    ports: &Ports,
-) -> Result<BTreeMap<ContextName, Context>, BuildError> {
-    let mut contexts = BTreeMap::new();
-    for (name, source) in &request.named_contexts {
-        let context = ContextName::Named(name.clone());
-        let is_needed = |step: &graph::Step| {
-            let mut sources = step.file_sources();
-            sources.any(|(from, _)| *from == FileSource::Context(context.clone()))
-        };
-        if !graph.steps().iter().any(is_needed) {
-            continue;
-        }
-        let place = places.bring(source, ports).await?;
-        match open_place(&place, None, &ports.store)? {
-            Some(opened) => contexts.insert(context, opened),
-            None => {
-                return Err(BuildError::input(format!(
-                    "the context `{name}` holds no files: it is neither a directory nor an archive"
-                )));
-            }
-        };
-    }
-    Ok(contexts)
-}
-
 /// What notes why things are done.
 fn tracer(
-    request: &BuildRequest,
+    set: &SetRequest,
     ports: &Ports,
-    text: &Text,
+    texts: &[Text],
     redactor: Arc<Redactor>,
     tracing: Tracing,
 ) -> Tracer {
-    let platforms = match request.shape.platforms() {
+    let requests = || set.images().iter().map(|image| &image.request);
+    let platforms = requests().flat_map(|request| match request.shape.platforms() {
         [] => std::slice::from_ref(&request.graph.platform),
         platforms => platforms,
+    });
+    let places = requests().zip(texts);
+    let places = places.map(|(request, text)| place_name(&request.context, text));
+    let mut names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
+    names.dedup();
+    let targets = requests().map(|request| request.graph.target.as_deref());
+    let target = match targets.clone().flatten().next() {
+        None => None,
+        Some(_) => {
+            let targets: Vec<_> = targets.map(Option::unwrap_or_default).collect();
+            Some(targets.join(", "))
+        }
     };
+    let arguments: BTreeSet<_> = requests()
+        .flat_map(|request| request.graph.build_args.keys().cloned())
+        .collect();
     Tracer::new(TracerOptions {
         store: ports.store.clone(),
-        dockerfile: text.name.clone(),
-        text: text.text.clone(),
-        place: place_name(&request.context, text),
-        target: request.graph.target.clone(),
-        platforms: platforms.iter().map(ToString::to_string).collect(),
-        arguments: request.graph.build_args.keys().cloned().collect(),
-        secrets: request.secrets.keys().cloned().collect(),
+        dockerfile: names.join(", "),
+        texts: texts.iter().map(|text| text.text.clone()).collect(),
+        place: places.collect::<Vec<_>>().join("\n"),
+        target,
+        platforms: platforms.map(ToString::to_string).collect(),
+        arguments: arguments.into_iter().collect(),
+        secrets: set.options().secrets.keys().cloned().collect(),
         redactor,
-        no_cache: request.no_cache,
+        no_cache: set.options().no_cache,
         is_dry: tracing == Tracing::Dry,
     })
 }
@@ -572,36 +618,17 @@ fn disk(source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
     BuildError::failed("could not write to the store", source)
 }
 
-fn report(
-    images: &ImageSet,
-    steps: Vec<StepReport>,
-    exported: Exported,
-    ports: &Ports,
-    began: Instant,
-) -> BuildReport {
-    let moved = ports.client.traffic();
-    BuildReport {
+fn built_image(name: &str, images: &ImageSet, outputs: Vec<OutputReport>) -> BuiltImage {
+    let reports = images.images().iter().map(|image| ImageReport {
+        platform: image.platform(),
+        manifest: image.descriptor(),
+        config: image.config.digest().clone(),
+    });
+    BuiltImage {
+        name: name.to_owned(),
         manifest: images.descriptor(),
-        images: images
-            .images()
-            .iter()
-            .map(|image| ImageReport {
-                platform: image.platform(),
-                manifest: image.descriptor(),
-                config: image.config.digest().clone(),
-            })
-            .collect(),
+        images: reports.collect(),
         image_bytes: images.bytes(),
-        steps,
-        id: None,
-        explanation: Explanation::default(),
-        traffic: Traffic {
-            down_bytes: moved.down_bytes,
-            up_bytes: moved.up_bytes,
-            requests: moved.requests,
-            ..exported.traffic
-        },
-        outputs: exported.outputs,
-        duration: began.elapsed(),
+        outputs,
     }
 }

@@ -3,13 +3,12 @@
 use dockerfile::Diagnostic;
 
 use crate::error::BuildError;
-use crate::place::Places;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::request::BuildRequest;
-use crate::review::{Review, Stages};
-use crate::secret::Secrets;
-use crate::source::{open_context, read_dockerfile};
+use crate::review::Stages;
+use crate::set::SetRequest;
+use crate::sources::{Sources, review_contexts, reviews};
 
 /// The text of a Dockerfile.
 #[derive(Debug)]
@@ -26,10 +25,9 @@ pub struct DockerfileText {
 ///
 /// When it cannot be read.
 pub async fn read(request: &BuildRequest, ports: &Ports) -> Result<DockerfileText, BuildError> {
-    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
-    let places = Places::new(request, ports, &secrets)?;
-    let main = places.bring(&request.context, ports).await?;
-    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
+    let set = SetRequest::single(request);
+    let (_, mut texts) = Sources::read(&set, ports).await?;
+    let text = texts.remove(0);
     Ok(DockerfileText {
         name: text.name,
         text: text.text,
@@ -53,18 +51,28 @@ pub struct CheckReport {
 ///
 /// Whatever keeps the file from being built before its first step.
 pub async fn check(request: &BuildRequest, ports: &Ports) -> Result<CheckReport, BuildError> {
-    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
-    let places = Places::new(request, ports, &secrets)?;
-    let main = places.bring(&request.context, ports).await?;
-    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
-    let review = Review::begin(&text, &request.graph, ports)?;
-    let graph = plan(&text, &review, Stages::All, request, ports).await?;
-    if let Some(context) = open_context(&main, &text, &ports.store)? {
-        review.ignored(&graph, context.ignore());
-    }
-    Ok(CheckReport {
-        findings: review.selected(),
-        name: text.name.clone(),
-        text: text.text.clone(),
-    })
+    let mut reports = check_set(&SetRequest::single(request), ports).await?;
+    Ok(reports.remove(0))
+}
+
+/// The same for the Dockerfile of every image of a set.
+///
+/// # Errors
+///
+/// As of [`check`].
+pub async fn check_set(set: &SetRequest, ports: &Ports) -> Result<Vec<CheckReport>, BuildError> {
+    let (sources, texts) = Sources::read(set, ports).await?;
+    let reviews = reviews(set, &texts, ports)?;
+    let graph = plan(&texts, &reviews, Stages::All, set, ports).await?;
+    let contexts = sources.main_contexts(set, &texts, ports)?;
+    review_contexts(&reviews, &graph, &contexts);
+    let reports = texts
+        .iter()
+        .zip(&reviews)
+        .map(|(text, review)| CheckReport {
+            findings: review.selected(),
+            name: text.name.clone(),
+            text: text.text.clone(),
+        });
+    Ok(reports.collect())
 }

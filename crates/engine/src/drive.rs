@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graph::{
-    Action, BuildGraph, CacheKey, KeyKind, Solver, SolverOptions, StepId, StepKind, StepState,
+    Action, BuildGraph, CacheKey, ImageNumber, KeyKind, Solver, SolverOptions, StepId, StepKind,
+    StepState, TargetImage,
 };
 use oci::Digest;
 use tokio::task::JoinSet;
@@ -79,10 +80,11 @@ enum Done {
 }
 
 impl Drive {
-    /// Reaches the targets, and gives their outputs in their order. Layers are handed to `uploads` as soon as they exist.
+    /// Reaches the targets, and gives their outputs in their order. Layers are handed to `uploads`,
+    /// those of each image, as soon as they exist.
     pub(crate) async fn reach_targets(
         mut self,
-        uploads: &mut Option<Uploads>,
+        uploads: &mut [Option<Uploads>],
     ) -> Result<Reached, DriveError> {
         let mut times: HashMap<StepId, Duration> = HashMap::new();
         let reached = self.reach(uploads, &mut times).await;
@@ -101,7 +103,7 @@ impl Drive {
 
     async fn reach(
         &mut self,
-        uploads: &mut Option<Uploads>,
+        uploads: &mut [Option<Uploads>],
         times: &mut HashMap<StepId, Duration>,
     ) -> Result<Vec<StepOutput>, DriveError> {
         let mut tasks: JoinSet<Done> = JoinSet::new();
@@ -344,7 +346,7 @@ impl Drive {
     async fn begin_again(
         &mut self,
         tasks: &mut JoinSet<Done>,
-        uploads: &mut Option<Uploads>,
+        uploads: &mut [Option<Uploads>],
         times: &mut HashMap<StepId, Duration>,
     ) {
         while let Some(done) = tasks.join_next().await {
@@ -471,7 +473,7 @@ impl Drive {
     fn take(
         &mut self,
         done: Done,
-        uploads: &mut Option<Uploads>,
+        uploads: &mut [Option<Uploads>],
         times: &mut HashMap<StepId, Duration>,
     ) -> Result<(), Box<(StepId, StepError)>> {
         match done {
@@ -504,10 +506,14 @@ impl Drive {
                     output.remember(&self.workshop.layers, key, Some(made));
                     self.keep(step, key);
                 }
-                if let (Some(uploads), Some(layer)) = (uploads, output.stack.last())
-                    && self.in_target(step)
-                {
-                    uploads.start(layer);
+                if let Some(layer) = output.stack.last() {
+                    for (number, uploads) in (0..).map(ImageNumber).zip(uploads) {
+                        if let Some(uploads) = uploads
+                            && self.is_in(step, |target| target.image == number)
+                        {
+                            uploads.start(layer);
+                        }
+                    }
                 }
                 self.solver.on_ran(step, output);
             }
@@ -553,12 +559,13 @@ impl Drive {
     /// Whether a step's layer is a layer of a target, and not of a stage that
     /// is only copied from.
     fn in_target(&self, step: StepId) -> bool {
-        let mut at: Vec<StepId> = self
-            .graph
-            .targets
-            .iter()
-            .map(|target| target.step)
-            .collect();
+        self.is_in(step, |_| true)
+    }
+
+    /// Whether it is a layer of one of some targets.
+    fn is_in(&self, step: StepId, which: impl Fn(&TargetImage) -> bool) -> bool {
+        let targets = self.graph.targets.iter().filter(|target| which(target));
+        let mut at: Vec<StepId> = targets.map(|target| target.step).collect();
         while let Some(id) = at.pop() {
             if self.first(id) == step {
                 return true;

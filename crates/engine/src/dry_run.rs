@@ -5,28 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use graph::{
-    Action, BuildGraph, ContextName, CopySource, FileSource, Forecast, Solver, SolverOptions,
+    Action, BuildGraph, CopySource, FileSource, Forecast, ImageNumber, Solver, SolverOptions,
     StepId, StepKind,
 };
 use oci::{ChainId, Digest, Reference, Repository};
 use store::unpacked::UnpackedKey;
 
-use crate::build::{Build, Tracing, named_contexts, salt};
+use crate::build::{Build, Tracing, check_outputs, salt};
 use crate::cache::CacheTarget;
 use crate::error::BuildError;
 use crate::event::StepNumber;
-use crate::export;
 use crate::failure::failed_step;
 use crate::image_set::ImageSet;
 use crate::origins::Origins;
 use crate::output::{LayerRef, StepOutput};
-use crate::place::Places;
 use crate::plan::plan;
 use crate::ports::Ports;
 use crate::request::{BuildRequest, Output};
-use crate::review::{Review, Stages};
-use crate::secret::Secrets;
-use crate::source::{open_context, read_dockerfile};
+use crate::review::Stages;
+use crate::set::SetRequest;
+use crate::sources::{Sources, conclude, review_contexts, reviews};
 use crate::trace::Explanation;
 
 /// What a build would do.
@@ -44,10 +42,21 @@ pub struct DryRun {
     pub fetch: PlannedFetch,
     /// The image, where every step of it was found.
     pub image: Option<Digest>,
+    /// The images, where several are built.
+    pub images: Vec<PlannedImage>,
     /// What would be sent, by repository.
     pub pushes: Vec<PlannedPush>,
     /// The names that would be given.
     pub tags: Vec<PlannedTag>,
+}
+
+/// One of several images that are built.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// How it is called.
+    pub name: String,
+    /// What it will be, where every step of it was found.
+    pub digest: Option<Digest>,
 }
 
 /// An image that a build begins with.
@@ -136,26 +145,26 @@ pub enum TagPlace {
 ///
 /// Everything that would keep the build from its first step, and registries that do not answer.
 pub async fn dry_run(request: &BuildRequest, ports: &Ports) -> Result<DryRun, BuildError> {
-    export::check(request, ports)?;
-    let secrets = Secrets::read(&request.secrets, &*ports.reporter)?;
-    let places = Places::new(request, ports, &secrets)?;
-    let main = places.bring(&request.context, ports).await?;
-    let text = read_dockerfile(&request.dockerfile, &main, &places, ports).await?;
-    let review = Review::begin(&text, &request.graph, ports)?;
-    let graph = plan(&text, &review, Stages::OfTarget, request, ports).await?;
-    let mut contexts = BTreeMap::new();
-    let main = open_context(&main, &text, &ports.store)?;
-    contexts.extend(main.map(|context| (ContextName::Main, context)));
-    contexts.extend(named_contexts(&graph, &places, request, ports).await?);
-    let tracing = Tracing::Dry;
-    let build = Build::open(
-        request, ports, graph, &places, contexts, secrets, &text, tracing,
-    )?;
-    build.review(&review);
-    review.conclude(ports)?;
+    dry_run_set(&SetRequest::single(request), ports).await
+}
+
+/// Says what a build of several images would do.
+///
+/// # Errors
+///
+/// As of [`dry_run`].
+pub async fn dry_run_set(set: &SetRequest, ports: &Ports) -> Result<DryRun, BuildError> {
+    check_outputs(set, ports)?;
+    let (mut sources, texts) = Sources::read(set, ports).await?;
+    let reviews = reviews(set, &texts, ports)?;
+    let graph = plan(&texts, &reviews, Stages::OfTarget, set, ports).await?;
+    let contexts = sources.contexts(set, &texts, &graph, ports).await?;
+    review_contexts(&reviews, &graph, &contexts);
+    let build = Build::open(set, ports, graph, sources, contexts, &texts, Tracing::Dry)?;
+    conclude(set, &reviews, ports)?;
     let options = SolverOptions {
-        no_cache: request.no_cache,
-        salt: salt(request),
+        no_cache: set.options().no_cache,
+        salt: salt(set.options()),
     };
     let mut outlook = Outlook {
         solver: Solver::new(&build.graph, options),
@@ -165,11 +174,15 @@ pub async fn dry_run(request: &BuildRequest, ports: &Ports) -> Result<DryRun, Bu
     };
     tokio::select! {
         looked = outlook.look() => looked.map_err(|(step, error)| {
-            BuildError::Step(Box::new(failed_step(error, step, &build.graph, &text)))
+            let image = build.graph.step(step).image;
+            let failed = failed_step(error, step, &build.graph, &texts);
+            set.blame(image, BuildError::Step(Box::new(failed)))
         })?,
         () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
     }
-    let planned = outlook.planned(request, text.name);
+    let mut names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
+    names.dedup();
+    let planned = outlook.planned(set, names.join(", "));
     tokio::select! {
         planned = planned => planned,
         () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
@@ -239,11 +252,8 @@ impl Outlook<'_> {
         }
     }
 
-    async fn planned(
-        &self,
-        request: &BuildRequest,
-        dockerfile: String,
-    ) -> Result<DryRun, BuildError> {
+    async fn planned(&self, set: &SetRequest, dockerfile: String) -> Result<DryRun, BuildError> {
+        let request = set.options();
         let graph = &self.build.graph;
         let tracer = &self.build.workshop.tracer;
         for trace in self.build.caches.traces(tracer.carried_name()) {
@@ -251,8 +261,23 @@ impl Outlook<'_> {
         }
         let (explanation, times) = tracer.predict(graph, &self.solver);
         let forecasts = graph::forecast(graph, &self.solver, request.no_cache);
-        let images = self.images(request);
-        let image = images.as_ref().map(|images| images.descriptor().digest);
+        let made = self.images(set);
+        let digest = |number: ImageNumber| {
+            let images = made.as_ref()?.get(number.index())?;
+            Some(images.descriptor().digest)
+        };
+        let mut pushes = Vec::new();
+        let mut tags = Vec::new();
+        for (number, image) in set.numbered() {
+            let request = &image.request;
+            self.pushes(number, request, &mut pushes).await?;
+            tags.extend(self.tags(request, digest(number).as_ref()).await?);
+        }
+        let images = set.numbered().filter(|_| set.has_several());
+        let images = images.map(|(number, image)| PlannedImage {
+            name: image.name.clone(),
+            digest: digest(number),
+        });
         let steps = forecasts.iter().map(|(id, forecast)| PlannedStep {
             step: StepNumber(id.0),
             title: graph.step(*id).title.clone(),
@@ -265,21 +290,24 @@ impl Outlook<'_> {
             bases: bases(graph),
             steps: steps.collect(),
             explanation,
-            fetch: self.fetch(&forecasts, request),
-            pushes: self.pushes(request).await?,
-            tags: self.tags(request, image.as_ref()).await?,
-            image,
+            fetch: self.fetch(&forecasts, set),
+            pushes,
+            tags,
+            image: (!set.has_several())
+                .then(|| digest(ImageNumber::default()))
+                .flatten(),
+            images: images.collect(),
         })
     }
 
     /// The images, where all of their layers are known.
-    fn images(&self, request: &BuildRequest) -> Option<ImageSet> {
+    fn images(&self, set: &SetRequest) -> Option<Vec<ImageSet>> {
         let outputs = self.solver.outputs()?.into_iter().cloned().collect();
         // A cache in the image says what is only known once all is made.
-        if request.cache.to.contains(&CacheTarget::Inline) {
+        if set.options().cache.to.contains(&CacheTarget::Inline) {
             return None;
         }
-        Some(self.build.assemble(request, outputs, &[]))
+        Some(self.build.assemble(set, outputs, &[]))
     }
 
     /// What is known of the layers of a step's output: those that are sure, from the lowest on,
@@ -303,7 +331,7 @@ impl Outlook<'_> {
     }
 
     /// The layers that have to be read for the steps that will be carried out, and for outputs.
-    fn fetch(&self, forecasts: &[(StepId, Forecast)], request: &BuildRequest) -> PlannedFetch {
+    fn fetch(&self, forecasts: &[(StepId, Forecast)], set: &SetRequest) -> PlannedFetch {
         let graph = &self.build.graph;
         let mut needed: BTreeMap<Digest, (u64, Need)> = BTreeMap::new();
         let mut want = |output: &StepOutput, files: bool, whole: bool| {
@@ -334,16 +362,17 @@ impl Outlook<'_> {
                 }
             }
         }
-        let all_layers = request.outputs.iter().any(|output| match output {
-            Output::Oci { .. }
-            | Output::Docker { .. }
-            | Output::Tar { .. }
-            | Output::Local { .. }
-            | Output::Load => true,
-            Output::Registry | Output::Image => false,
-        });
-        if all_layers {
-            for target in &graph.targets {
+        for target in &graph.targets {
+            let request = &set.images()[target.image.index()].request;
+            let all_layers = request.outputs.iter().any(|output| match output {
+                Output::Oci { .. }
+                | Output::Docker { .. }
+                | Output::Tar { .. }
+                | Output::Local { .. }
+                | Output::Load => true,
+                Output::Registry | Output::Image => false,
+            });
+            if all_layers {
                 for layer in self.known_layers(target.step).0.stack.iter() {
                     if !self.ports.store.blobs().has(&layer.blob) {
                         let need = (layer.blob.size, Need::Whole);
@@ -398,14 +427,20 @@ impl Outlook<'_> {
         (!is_unpacked).then_some(Need::Perhaps)
     }
 
-    async fn pushes(&self, request: &BuildRequest) -> Result<Vec<PlannedPush>, BuildError> {
-        let mut pushes: Vec<PlannedPush> = Vec::new();
+    /// Adds what would be sent of one image.
+    async fn pushes(
+        &self,
+        image: ImageNumber,
+        request: &BuildRequest,
+        pushes: &mut Vec<PlannedPush>,
+    ) -> Result<(), BuildError> {
         if !request.outputs.contains(&Output::Registry) {
-            return Ok(pushes);
+            return Ok(());
         }
         let mut layers: BTreeMap<Digest, LayerRef> = BTreeMap::new();
         let mut unknown = 0;
-        for target in &self.build.graph.targets {
+        let targets = self.build.graph.targets.iter();
+        for target in targets.filter(|target| target.image == image) {
             let (output, missing) = self.known_layers(target.step);
             let known = output.stack.iter().cloned();
             layers.extend(known.map(|layer| (layer.blob.digest.clone(), layer)));
@@ -438,7 +473,7 @@ impl Outlook<'_> {
             }
             pushes.push(push);
         }
-        Ok(pushes)
+        Ok(())
     }
 
     async fn tags(

@@ -59,6 +59,14 @@ pub enum BuildError {
         /// Why.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// One of several images cannot be had.
+    #[error("{image}: {error}")]
+    Image {
+        /// Its name.
+        image: String,
+        /// Why.
+        error: Box<BuildError>,
+    },
     /// The user interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -97,6 +105,7 @@ impl BuildError {
             Self::Dockerfile { .. } | Self::Input { .. } => ErrorKind::Input,
             Self::Step(step) if step.input => ErrorKind::Input,
             Self::Step(_) | Self::Failed { .. } | Self::Rules { .. } => ErrorKind::Failed,
+            Self::Image { error, .. } => error.kind(),
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }

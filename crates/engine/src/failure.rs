@@ -91,15 +91,16 @@ pub(crate) fn failed_step(
     error: StepError,
     id: StepId,
     graph: &graph::BuildGraph,
-    text: &Text,
+    texts: &[Text],
 ) -> FailedStep {
     if let StepError::At { error, span } = error {
         return FailedStep {
             span: Some(span),
-            ..failed_step(*error, id, graph, text)
+            ..failed_step(*error, id, graph, texts)
         };
     }
     let step = graph.step(id);
+    let text = &texts[step.image.index()];
     let mut failed = FailedStep {
         name: text.name.clone(),
         text: text.text.clone(),

@@ -25,7 +25,7 @@ const ALSO_RUN: [(&str, &str); 2] = [("amd64", "386"), ("arm64", "arm")];
 pub(crate) fn warnings(
     graph: &BuildGraph,
     programs: &BTreeMap<StepId, Vec<Program>>,
-    text: &Text,
+    texts: &[Text],
 ) -> Vec<String> {
     let mut said = BTreeSet::new();
     let mut warnings = Vec::new();
@@ -43,6 +43,7 @@ pub(crate) fn warnings(
                     unnamed += 1;
                     continue;
                 }
+                let text = &texts[graph.step(step).image.index()];
                 let place = LineColumn::of(&text.text, graph.step(step).span);
                 warnings.push(format!(
                     "{}:{}:{}: {} is a program for {}, and the image is for {platform}",

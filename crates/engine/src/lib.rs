@@ -12,6 +12,7 @@ mod build;
 mod cache;
 mod cache_mounts;
 mod check;
+mod contexts;
 mod copy;
 mod drive;
 mod dry_run;
@@ -48,19 +49,22 @@ mod run;
 mod run_step;
 mod schedule;
 mod secret;
+mod set;
 mod source;
+mod sources;
 mod steps;
 mod trace;
 mod user_line;
 mod users;
 
 pub use annotations::{Annotated, Annotations};
-pub use build::build;
+pub use build::{build, build_set};
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use cache_mounts::{CacheMountsRequest, MountShelf, SCOPE_BYTES_MAX, Scope, ScopeError};
-pub use check::{CheckReport, DockerfileText, check, read};
+pub use check::{CheckReport, DockerfileText, check, check_set, read};
 pub use dry_run::{
-    DryRun, PlannedBase, PlannedFetch, PlannedPush, PlannedStep, PlannedTag, TagPlace, dry_run,
+    DryRun, PlannedBase, PlannedFetch, PlannedImage, PlannedPush, PlannedStep, PlannedTag,
+    TagPlace, dry_run, dry_run_set,
 };
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
@@ -68,13 +72,16 @@ pub use interrupt::Interrupt;
 pub use inventory::{CachedStep, cached_steps, inventory};
 pub use ports::{Ports, Post};
 pub use push::{ImageName, PushReport, PushRequest, push};
-pub use report::{BuildReport, ImageReport, OutputReport, StepReport, Traffic};
+pub use report::{
+    BuildReport, BuiltImage, ImageReport, OutputReport, SetReport, StepReport, Traffic,
+};
 pub use request::{
     BaseMount, BuildRequest, ContextSource, Destination, DockerfileSource, Laziness, Output,
     SandboxChoice, Shape, Split,
 };
 pub use run::ssh::SshSource;
 pub use secret::{SECRET_BYTES_MAX, SecretSource};
+pub use set::{SetImage, SetRequest};
 pub use trace::{
     Account, BaseFact, Cause, Change, Compared, ExplainError, Explanation, FileChange, Follower,
     Reason, StepName, WhichBuild, explain,

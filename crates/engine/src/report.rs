@@ -32,6 +32,80 @@ pub struct BuildReport {
     pub duration: Duration,
 }
 
+/// The result of a build of several images that succeeded.
+#[derive(Clone, Debug)]
+pub struct SetReport {
+    /// The images, in the order of the request.
+    pub images: Vec<BuiltImage>,
+    /// The steps that any of them needs, each once, in the order of the graph; base images not
+    /// listed.
+    pub steps: Vec<StepReport>,
+    /// Its name in this store, for [`crate::explain`].
+    pub id: Option<String>,
+    /// Why steps were carried out.
+    pub explanation: Explanation,
+    /// What was moved for all of them.
+    pub traffic: Traffic,
+    /// Wall time of the whole build.
+    pub duration: Duration,
+}
+
+/// One of several images of a finished build.
+#[derive(Clone, Debug)]
+pub struct BuiltImage {
+    /// How it is called.
+    pub name: String,
+    /// The manifest or index, as pushed or as it would be.
+    pub manifest: Descriptor,
+    /// The images: the one of the manifest, or those of the index in its order.
+    pub images: Vec<ImageReport>,
+    /// Layers, compressed, configurations, manifests and index in bytes, each once.
+    pub image_bytes: u64,
+    /// What was made of it.
+    pub outputs: Vec<OutputReport>,
+}
+
+impl SetReport {
+    /// The report of the build as if it had been for one of its images alone: all steps, and what
+    /// was moved for all.
+    pub fn of_image(&self, image: &BuiltImage) -> BuildReport {
+        let BuiltImage {
+            name: _,
+            manifest,
+            images,
+            image_bytes,
+            outputs,
+        } = image.clone();
+        BuildReport {
+            manifest,
+            images,
+            image_bytes,
+            steps: self.steps.clone(),
+            id: self.id.clone(),
+            explanation: self.explanation.clone(),
+            traffic: self.traffic,
+            outputs,
+            duration: self.duration,
+        }
+    }
+
+    /// The report of a build of one image.
+    pub(crate) fn into_single(mut self) -> BuildReport {
+        let image = self.images.pop().expect("one image was asked for");
+        BuildReport {
+            manifest: image.manifest,
+            images: image.images,
+            image_bytes: image.image_bytes,
+            steps: self.steps,
+            id: self.id,
+            explanation: self.explanation,
+            traffic: self.traffic,
+            outputs: image.outputs,
+            duration: self.duration,
+        }
+    }
+}
+
 /// One image of a finished build.
 #[derive(Clone, Debug)]
 pub struct ImageReport {

@@ -9,6 +9,7 @@ use oci::{Compression, Platform, Reference};
 use crate::annotations::Annotations;
 use crate::cache::CacheRequest;
 use crate::cache_mounts::CacheMountsRequest;
+use crate::error::BuildError;
 use crate::run::ssh::SshSource;
 use crate::secret::SecretSource;
 
@@ -65,6 +66,23 @@ pub struct BuildRequest {
     pub cache_mounts: CacheMountsRequest,
     /// Threads for compression and hashing; also how many steps run at once.
     pub threads: usize,
+}
+
+/// The build argument that keeps `.git` of contexts that are repositories.
+const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+
+impl BuildRequest {
+    /// Whether contexts that are repositories come with `.git`.
+    pub(crate) fn keeps_git_dir(&self) -> Result<bool, BuildError> {
+        let argument = self.graph.build_args.get(KEEP_GIT_DIR);
+        match argument.map_or("", String::as_str) {
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            other => Err(BuildError::input(format!(
+                "the build argument {KEEP_GIT_DIR} is `{other}`: expected `true` or `false`"
+            ))),
+        }
+    }
 }
 
 /// Whether the base of a RUN is unpacked, or read as it is needed.
@@ -129,7 +147,7 @@ pub enum DockerfileSource {
 }
 
 /// Where COPY and ADD take files from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContextSource {
     /// A directory of this machine. Only ever read.
     Directory(PathBuf),

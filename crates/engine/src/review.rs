@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use dockerfile::ignore::IgnoreFile;
 use dockerfile::lint::{self, Settings, SettingsError};
 use dockerfile::{Diagnostic, Dockerfile, LineColumn, Parse, frontend};
-use graph::{BuildGraph, ImageName, Request, StageSet, copies_of_ignored};
+use graph::{BuildGraph, ImageName, ImageNumber, Request, StageSet, copies_of_ignored};
 
 use crate::error::BuildError;
 use crate::event::Event;
@@ -96,8 +96,8 @@ impl<'t> Review<'t> {
     }
 
     /// Takes note of copies whose sources the ignore file leaves out.
-    pub(crate) fn ignored(&self, graph: &BuildGraph, ignore: &IgnoreFile) {
-        self.add(copies_of_ignored(graph, ignore));
+    pub(crate) fn ignored(&self, graph: &BuildGraph, image: ImageNumber, ignore: &IgnoreFile) {
+        self.add(copies_of_ignored(graph, image, ignore));
     }
 
     /// The text cannot be built.

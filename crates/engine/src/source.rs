@@ -4,11 +4,9 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use dockerfile::ignore::IgnoreFile;
-use store::Store;
 use store::layer::EntryPath;
 
-use crate::copy::context::Context;
+use crate::contexts;
 use crate::copy::files;
 use crate::error::BuildError;
 use crate::place::{Place, Places};
@@ -148,9 +146,10 @@ fn read_fetched(place: &Place, path: &str, ports: &Ports) -> Result<Option<Vec<u
         hint: None,
         source: Some(source),
     };
-    let Some(context) = open_place(place, None, &ports.store)? else {
+    let Place::Fetched { .. } = place else {
         return Ok(None);
     };
+    let context = contexts::open(place, &IgnoreText::default(), &ports.store)?;
     let path = EntryPath::parse(path.as_bytes()).map_err(|error| failed(error.into()))?;
     let found = files::follow(&context, &path).map_err(|error| failed(error.into()))?;
     let Some((real, _)) = found else {
@@ -206,55 +205,19 @@ fn unreadable(path: &Path, source: io::Error) -> BuildError {
     }
 }
 
-/// Opens the context. The ignore file beside the Dockerfile, with its name, wins
-/// over the one in the context (spec row D1).
-pub(crate) fn open_context(
-    main: &Place,
-    dockerfile: &Text,
-    store: &Store,
-) -> Result<Option<Context>, BuildError> {
-    let beside = dockerfile.path.as_ref().map(|path| {
-        let mut name = path.clone().into_os_string();
-        name.push(".dockerignore");
-        PathBuf::from(name)
-    });
-    open_place(main, beside, store)
+/// The ignore file of a context.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct IgnoreText {
+    /// How messages call it.
+    pub name: String,
+    pub text: String,
 }
 
-/// Opens a context with the ignore file that it has itself, unless `beside` is there.
-pub(crate) fn open_place(
-    place: &Place,
-    beside: Option<PathBuf>,
-    store: &Store,
-) -> Result<Option<Context>, BuildError> {
-    let (directory, opened) = match place {
-        Place::Nothing | Place::Text { .. } => return Ok(None),
-        Place::Directory(directory) => {
-            let (ignore, name) = read_ignore_file(directory, beside)?;
-            let hashes = store.stat_cache(directory);
-            (directory, Context::open(directory, ignore, name, hashes))
-        }
-        Place::Fetched {
-            directory, modes, ..
-        } => {
-            // Of no use to the next build, which has a directory of its own: never saved.
-            let hashes = store.stat_cache(directory);
-            let opened = Context::fetched(directory, *modes, i64::MAX, hashes);
-            (directory, opened)
-        }
-    };
-    let context = opened.map_err(|source| BuildError::Input {
-        message: format!("could not open the build context {}", directory.display()),
-        hint: None,
-        source: Some(source.into()),
-    })?;
-    Ok(Some(context))
-}
-
-fn read_ignore_file(
+/// Reads the ignore file of a directory, or the one `beside` the Dockerfile where that is there.
+pub(crate) fn read_ignore_file(
     directory: &Path,
     beside: Option<PathBuf>,
-) -> Result<(IgnoreFile, String), BuildError> {
+) -> Result<IgnoreText, BuildError> {
     for path in beside.into_iter().chain([directory.join(".dockerignore")]) {
         match regular_file::read(&path, IGNORE_BYTES_MAX) {
             Ok(text) if text.len() as u64 > IGNORE_BYTES_MAX => {
@@ -264,18 +227,11 @@ fn read_ignore_file(
                 )));
             }
             Ok(text) => {
-                let text = String::from_utf8_lossy(&text);
-                let name = path
-                    .strip_prefix(directory)
-                    .unwrap_or(&path)
-                    .display()
-                    .to_string();
-                let ignore = IgnoreFile::parse(&text).map_err(|error| BuildError::Input {
-                    message: format!("{name} cannot be used"),
-                    hint: None,
-                    source: Some(error.into()),
-                })?;
-                return Ok((ignore, name));
+                let name = path.strip_prefix(directory).unwrap_or(&path);
+                return Ok(IgnoreText {
+                    name: name.display().to_string(),
+                    text: String::from_utf8_lossy(&text).into_owned(),
+                });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -287,5 +243,5 @@ fn read_ignore_file(
             }
         }
     }
-    Ok((IgnoreFile::default(), String::new()))
+    Ok(IgnoreText::default())
 }

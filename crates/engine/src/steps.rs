@@ -16,6 +16,7 @@ use store::scratch::Scratch;
 use tokio::sync::OnceCell;
 
 use crate::cache_mounts::KeptMounts;
+use crate::contexts::Contexts;
 use crate::copy::archive::{Spools, UnpackError};
 use crate::copy::context::{Context, Exclusion};
 use crate::copy::files::{self, Files, NodeKind};
@@ -47,8 +48,8 @@ pub(crate) struct Workshop {
     pub layers: Layers,
     /// What ADD fetches.
     pub remotes: Arc<Remotes>,
-    /// The build contexts, by name.
-    pub contexts: BTreeMap<ContextName, Context>,
+    /// The build contexts.
+    pub contexts: Contexts,
     pub reporter: Arc<dyn Reporter>,
     pub cancel: sandbox::CancelToken,
     pub sandbox: SandboxChoice,

@@ -18,14 +18,11 @@ use crate::interrupt::Interrupt;
 use crate::ports::Ports;
 use crate::regular_file;
 use crate::remote::{RemoteError, Remotes, WantedFile, context_source};
-use crate::request::{BuildRequest, ContextSource};
+use crate::request::ContextSource;
 use crate::secret::Secrets;
 
 /// The most that is read of an archive from stdin, in bytes: 64 GiB, as much as may be in it.
 const STDIN_BYTES_MAX: u64 = 64 << 30;
-
-/// The build argument that keeps `.git` of contexts that are repositories.
-const KEEP_GIT_DIR: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 
 /// A context on this machine.
 #[derive(Debug)]
@@ -49,17 +46,12 @@ pub(crate) enum Place {
 pub(crate) struct Places {
     pub scratch: Arc<Scratch>,
     pub remotes: Arc<Remotes>,
-    keep_git_dir: bool,
     interrupt: Interrupt,
 }
 
 impl Places {
     /// `secrets` say who we are at git servers.
-    pub(crate) fn new(
-        request: &BuildRequest,
-        ports: &Ports,
-        secrets: &Secrets,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn new(ports: &Ports, secrets: &Secrets) -> Result<Self, BuildError> {
         let scratch = ports
             .store
             .scratch()
@@ -72,32 +64,23 @@ impl Places {
             Arc::clone(&ports.reporter),
             secrets.clone(),
         );
-        let argument = request.graph.build_args.get(KEEP_GIT_DIR);
-        let keep_git_dir = match argument.map_or("", String::as_str) {
-            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
-            other => {
-                return Err(BuildError::input(format!(
-                    "the build argument {KEEP_GIT_DIR} is `{other}`: expected `true` or `false`"
-                )));
-            }
-        };
         Ok(Self {
             scratch,
             remotes: Arc::new(remotes),
-            keep_git_dir,
             interrupt: ports.interrupt.clone(),
         })
     }
 
-    /// Brings one context, unless the user interrupts.
+    /// Brings one context, unless the user interrupts; of a repository without `.git`, unless that
+    /// is to be kept.
     pub(crate) async fn bring(
         &self,
         source: &ContextSource,
+        keep_git_dir: bool,
         ports: &Ports,
     ) -> Result<Place, BuildError> {
         tokio::select! {
-            place = self.bring_one(source) => place,
+            place = self.bring_one(source, keep_git_dir) => place,
             () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
         }
     }
@@ -115,7 +98,11 @@ impl Places {
         read_text(&path).map_err(|source| unreadable(&address.shown(), source))
     }
 
-    async fn bring_one(&self, source: &ContextSource) -> Result<Place, BuildError> {
+    async fn bring_one(
+        &self,
+        source: &ContextSource,
+        keep_git_dir: bool,
+    ) -> Result<Place, BuildError> {
         match source {
             ContextSource::Empty => Ok(Place::Nothing),
             ContextSource::Directory(directory) => Ok(Place::Directory(directory.clone())),
@@ -148,7 +135,7 @@ impl Places {
                 let (shown, path) = self.file(address).await?;
                 self.unpacked(path, shown).await
             }
-            ContextSource::Git(address) => self.commit(address).await,
+            ContextSource::Git(address) => self.commit(address, keep_git_dir).await,
         }
     }
 
@@ -162,8 +149,8 @@ impl Places {
         Ok((address.shown(), directory.join("context")))
     }
 
-    async fn commit(&self, address: &GitAddress) -> Result<Place, BuildError> {
-        let source = context_source(address, self.keep_git_dir);
+    async fn commit(&self, address: &GitAddress, keep_git_dir: bool) -> Result<Place, BuildError> {
+        let source = context_source(address, keep_git_dir);
         let directory = self.remotes.check_out(&source).await.map_err(unfetched)?;
         Ok(Place::Fetched {
             directory,

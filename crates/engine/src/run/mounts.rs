@@ -24,6 +24,7 @@ use super::caches::{self, Seed, SeedError, Wanted};
 use super::ssh::{Agents, Forward, SshError};
 use super::view::{self, View, ViewError};
 use crate::cache_mounts::KeptMounts;
+use crate::contexts::Contexts;
 use crate::copy::context::Context;
 use crate::copy::files::{FilesError, follow};
 use crate::copy::select::SelectError;
@@ -77,7 +78,7 @@ pub(crate) struct StepFiles {
 pub(crate) struct Supplies<'s> {
     pub store: &'s Store,
     pub scratch: &'s Scratch,
-    pub contexts: &'s BTreeMap<ContextName, Context>,
+    pub contexts: &'s Contexts,
     pub steps: &'s HashMap<StepId, StepFiles>,
     pub secrets: &'s Secrets,
     pub agents: &'s Agents,

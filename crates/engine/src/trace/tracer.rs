@@ -31,10 +31,10 @@ const PARTS_MAX: usize = 200_000;
 /// What a build says about itself.
 pub(crate) struct TracerOptions {
     pub store: Store,
-    /// How messages call the Dockerfile.
+    /// How messages call the Dockerfile, or those of several images.
     pub dockerfile: String,
-    /// Its text.
-    pub text: String,
+    /// Their texts, by image.
+    pub texts: Vec<String>,
     /// Where the context is, in any form.
     pub place: String,
     /// `--target`.
@@ -448,13 +448,13 @@ impl Tracer {
     }
 
     fn line(&self, step: &Step) -> usize {
-        LineColumn::at(&self.options.text, step.span.start).line
+        LineColumn::at(&self.options.texts[step.image.index()], step.span.start).line
     }
 
     /// The instruction as it was written, without what is secret in it.
     fn text(&self, step: &Step) -> String {
         let text = match &step.origin {
-            Origin::Dockerfile => step.span.of(&self.options.text),
+            Origin::Dockerfile => step.span.of(&self.options.texts[step.image.index()]),
             Origin::Onbuild { text, .. } => text.as_str(),
         };
         let mut end = text.len().min(TEXT_BYTES_MAX);
@@ -477,9 +477,13 @@ impl Tracer {
         String::from_utf8_lossy(&shown).into_owned()
     }
 
-    /// The line of the ARG or ENV that is the last one in front of a line to set a variable.
+    /// The line of the ARG or ENV that is the last one in front of a line to set a variable; not
+    /// known where images have different Dockerfiles.
     fn line_of_variable(&self, name: &str, before: usize) -> Option<usize> {
-        let text = &self.options.text;
+        let (text, others) = self.options.texts.split_first()?;
+        if others.iter().any(|other| other != text) {
+            return None;
+        }
         let tree = dockerfile::parse(text).tree;
         let sets = |kind: &InstructionKind| match kind {
             InstructionKind::Env(pairs) => pairs.pairs.iter().any(|pair| pair.key.value == name),
