@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, Command, ExplainArguments, LintArguments, PushArguments,
-    StoreArguments, VersionArguments,
+    BuildArguments, CacheArguments, Command, ConfigArguments, ExplainArguments, LintArguments,
+    PushArguments, StoreArguments, VersionArguments,
 };
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
@@ -30,6 +30,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
     Cache(CacheArguments),
+    Config(ConfigArguments),
     Explain(ExplainArguments),
     Lint(LintArguments),
     Push(PushArguments),
@@ -43,6 +44,7 @@ impl Verb {
         match self {
             Self::Build(build) => &**build,
             Self::Cache(cache) => cache,
+            Self::Config(config) => config,
             Self::Explain(explain) => explain,
             Self::Lint(lint) => lint,
             Self::Push(push) => push,
@@ -68,6 +70,22 @@ pub(crate) struct RegistryOptions {
     /// [default: CONTAINERS_REGISTRIES_CONF, or the user's or the system's file]
     #[arg(long, value_name = "FILE")]
     pub(crate) registries_conf: Option<PathBuf>,
+}
+
+/// Which project, and what counts before what it says.
+#[derive(Args, Debug)]
+pub(crate) struct ProjectOptions {
+    /// The declaration of the project [default: kiln.yaml here, or above as far as the repository]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Where images are sent [default: KILN_REGISTRY, or what the files say]
+    #[arg(long, value_name = "HOST[/PATH]")]
+    pub(crate) registry: Option<String>,
+
+    /// Path below the registry [default: KILN_PREFIX, or what the files say]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) prefix: Option<String>,
 }
 
 /// How progress is shown.

@@ -95,6 +95,24 @@ impl ProgramError {
     }
 }
 
+impl From<project::ReadError> for ProgramError {
+    fn from(error: project::ReadError) -> Self {
+        let diagnostics = error.diagnostics.into_iter().map(|found| {
+            let span = dockerfile::Span::new(found.span.start, found.span.end);
+            let mut diagnostic = Diagnostic::error(span, found.message, found.label);
+            diagnostic.help = found.help;
+            diagnostic
+        });
+        let mut program_error = Self::input(format!("{} cannot be used", error.name));
+        program_error.detail = Some(Box::new(Detail::Findings {
+            name: error.name,
+            text: error.text,
+            diagnostics: diagnostics.collect(),
+        }));
+        program_error
+    }
+}
+
 impl From<BuildError> for ProgramError {
     fn from(error: BuildError) -> Self {
         let kind = error.kind();

@@ -6,6 +6,7 @@ mod command;
 mod error;
 mod interrupt;
 mod ports;
+mod project;
 mod render;
 mod settings;
 

@@ -3,6 +3,7 @@
 mod amount;
 mod build;
 mod cache;
+mod config;
 mod explain;
 mod lint;
 mod push;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
 pub(crate) use cache::CacheArguments;
+pub(crate) use config::ConfigArguments;
 pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;
 pub(crate) use push::PushArguments;

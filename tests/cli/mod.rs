@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod call;
+mod config;
 mod lint;
 mod program;
 mod store;

@@ -109,6 +109,8 @@ impl<'s> Form<'s> {
             let schema = match keys.and_then(|keys| keys.get(&key.name)) {
                 Some(schema) => schema,
                 None if others.is_object() => others,
+                // The file of another program: what it says besides is not for us.
+                None if others.is_null() => continue,
                 None => {
                     let finding = self.unknown_key(key, known());
                     self.report(finding);
@@ -265,9 +267,9 @@ fn words(schema: &Json) -> Option<Vec<&str>> {
     Some(words.iter().filter_map(Json::as_str).collect())
 }
 
-/// Keys with points between them; numbers of lists in brackets; keys with points of their own in
+/// How a value is named by the keys that lead to it: keys with points between them; numbers of lists in brackets; keys with points of their own in
 /// quotes.
-pub(crate) fn shown_path(path: &[String]) -> String {
+pub fn shown_path(path: &[String]) -> String {
     let mut shown = String::new();
     for (depth, key) in path.iter().enumerate() {
         if depth > 0 && !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()) {

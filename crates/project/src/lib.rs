@@ -6,6 +6,8 @@
 mod declaration;
 mod diagnostic;
 mod form;
+mod layers;
+mod local;
 mod nearest;
 mod places;
 mod read;
@@ -20,6 +22,9 @@ pub use declaration::{
     SignerKind, TagPolicy, TagRules, Variant, VerifyPolicy,
 };
 pub use diagnostic::Diagnostic;
+pub use form::shown_path;
+pub use layers::{Layer, LayerError, Layered, Origin, Setting, Sourced, layered};
+pub use local::{read_lattice, read_local};
 pub use places::Places;
 pub use read::{Declared, ReadError, read};
 pub use schema::schema;

@@ -5,9 +5,15 @@ use serde_json::Value;
 /// The schema that editors understand, and that [`crate::read`] checks against: the words and the
 /// rules cannot come apart.
 pub fn schema() -> Value {
-    let mut schema = schemars::schema_for!(crate::Project).to_value();
-    refuse_null(&mut schema);
+    let mut schema = schema_of::<crate::Project>();
     schema["title"] = "kiln.yaml".into();
+    schema
+}
+
+/// The schema of a type.
+pub(crate) fn schema_of<T: schemars::JsonSchema>() -> Value {
+    let mut schema = schemars::schema_for!(T).to_value();
+    refuse_null(&mut schema);
     schema
 }
 

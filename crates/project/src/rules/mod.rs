@@ -1,7 +1,8 @@
 //! What a declaration must hold to beyond its form: names that exist, and values that mean
 //! something. Everything that is wrong is found at once.
 
-mod destinations;
+mod channels;
+pub(crate) mod destinations;
 mod images;
 mod signers;
 mod tags;
@@ -20,6 +21,7 @@ pub(crate) fn check(declared: &Declared<Project>) -> Vec<Diagnostic> {
     tags::check(&mut findings);
     images::check(&mut findings);
     signers::check(&mut findings);
+    channels::check(&mut findings);
     findings.found
 }
 
