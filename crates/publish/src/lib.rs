@@ -15,9 +15,13 @@
 //! report       what was published
 //! ```
 //!
+//! Beside it: images from wherever they are ([`source`], by [`Address`]), and as files ([`sink`]).
+//!
 //! It gets documents, blobs and seals from whoever made them and does not know how: it has never
 //! heard of Dockerfiles, keys, configuration files or channels.
 
+mod address;
+pub mod channel;
 mod company;
 mod documents;
 mod journal;
@@ -25,12 +29,15 @@ mod plan;
 mod publication;
 mod report;
 mod seal;
+pub mod sink;
+pub mod source;
 mod standing;
 mod tags;
 mod transaction;
 mod uploads;
 mod watcher;
 
+pub use address::{Address, AddressError, Choice, StoreName};
 pub use plan::{DESTINATIONS_MAX, InvalidPublication, TAGS_MAX};
 pub use publication::{BlobFault, Blobs, Content, ExpectedTag, Item, Publication, Target};
 pub use report::{PublishedImage, PublishedTag, REPORT_SCHEMA, Report, TagChange};

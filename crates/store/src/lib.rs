@@ -49,6 +49,7 @@ pub mod layer;
 mod lock;
 pub mod publication;
 pub mod record;
+pub mod replace;
 pub mod scratch;
 pub mod seek_tables;
 pub mod snapshot;

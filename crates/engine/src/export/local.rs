@@ -18,8 +18,8 @@ use rustix::fs::{FileType, Mode, Timespec, Timestamps};
 use rustix::io::Errno;
 use store::dir::{self, Dir, FileKind, RemoveError};
 use store::layer::{EntryPath, Metadata};
+use store::replace::{ReplaceError, Replacement, replace};
 
-use super::replace::{ReplaceError, Replacement, replace};
 use super::root_files::{RootEntry, RootError, RootFiles, RootKind};
 use crate::interrupt::Interrupt;
 
@@ -185,7 +185,8 @@ impl<'r> Export<'r> {
             RootKind::File { size: _, content } => {
                 let mut file = Replacement::create(parent, 0o600).map_err(replaced)?;
                 let mut reader = content.open()?;
-                file.fill(&mut reader, self.interrupt).map_err(replaced)?;
+                file.fill(&mut reader, &|| self.interrupt.is_triggered())
+                    .map_err(replaced)?;
                 finish(file.file(), &path, metadata, &mut self.left_out)?;
                 file.finish(path.name()).map_err(replaced)?;
             }

@@ -9,7 +9,6 @@ mod local;
 mod oci_layout;
 mod platform_roots;
 pub(crate) mod registry;
-mod replace;
 mod root_files;
 mod sink;
 pub(crate) mod supply;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use oci::{DOCUMENT_BYTES_MAX, Descriptor, Document, DocumentError, Hasher, Index, Raw};
 use store::dir::Dir;
 use store::layer::EntryPath;
+use store::replace::{ReplaceError, Replacement};
 
 use super::image_files::{Content, INDEX_FILE, ImageFiles, REFERENCE_NAME};
-use super::replace::{ReplaceError, Replacement};
 use super::supply::{Supply, SupplyError};
 use crate::interrupt::Interrupt;
 
@@ -147,7 +147,9 @@ fn put(
         source,
     };
     let mut replacement = Replacement::create(parent, 0o666).map_err(failed)?;
-    replacement.fill(content, interrupt).map_err(failed)?;
+    replacement
+        .fill(content, &|| interrupt.is_triggered())
+        .map_err(failed)?;
     replacement.finish(path.name()).map_err(failed)
 }
 

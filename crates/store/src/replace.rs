@@ -4,9 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use store::dir::{Dir, RemoveError};
-
-use crate::interrupt::Interrupt;
+use crate::dir::{Dir, RemoveError};
 
 /// Names that are tried for an unfinished file.
 const NAMES_MAX: u32 = 10_000;
@@ -15,7 +13,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Why a file was not replaced.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReplaceError {
+pub enum ReplaceError {
     /// Its content cannot be read.
     #[error("could not read the content")]
     Read(#[source] io::Error),
@@ -38,32 +36,32 @@ struct Unfinished<'d> {
 }
 
 /// A file that is being written.
-pub(crate) struct Replacement<'d> {
+pub struct Replacement<'d> {
     unfinished: Unfinished<'d>,
     file: File,
 }
 
 impl<'d> Replacement<'d> {
     /// Begins a file in `parent`.
-    pub(crate) fn create(parent: &'d Dir, mode: u32) -> Result<Self, ReplaceError> {
+    pub fn create(parent: &'d Dir, mode: u32) -> Result<Self, ReplaceError> {
         let (unfinished, file) = make(parent, |name| parent.create_file(name, mode))?;
         Ok(Self { unfinished, file })
     }
 
     /// The file, for its metadata.
-    pub(crate) fn file(&self) -> &File {
+    pub fn file(&self) -> &File {
         &self.file
     }
 
     /// Takes in content up to its end.
-    pub(crate) fn fill(
+    pub fn fill(
         &mut self,
         content: &mut dyn Read,
-        interrupt: &Interrupt,
+        is_stopped: &dyn Fn() -> bool,
     ) -> Result<(), ReplaceError> {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
-            if interrupt.is_triggered() {
+            if is_stopped() {
                 return Err(ReplaceError::Interrupted);
             }
             match content.read(&mut piece) {
@@ -79,14 +77,14 @@ impl<'d> Replacement<'d> {
     }
 
     /// Gives the file its name.
-    pub(crate) fn finish(self, name: &[u8]) -> Result<(), ReplaceError> {
+    pub fn finish(self, name: &[u8]) -> Result<(), ReplaceError> {
         self.unfinished.place(name)
     }
 }
 
 /// Makes something else than a file under `name`: a link, a pipe. `make` gets
 /// the name to use for now; `prepare` may change what was made.
-pub(crate) fn replace(
+pub fn replace(
     parent: &Dir,
     name: &[u8],
     make_it: impl Fn(&[u8]) -> io::Result<()>,
