@@ -241,7 +241,7 @@ mod tests {
         match text.parse::<Address>() {
             Ok(address) => assert_eq!(address.to_string(), expected, "{text}"),
             Err(error) => {
-                let found = format!("{error}; {}", error.advice.unwrap_or_default());
+                let found = format!("{error}; {}", error.advice.as_deref().unwrap_or_default());
                 let wanted = expected.strip_prefix("error: ");
                 assert!(
                     wanted.is_some_and(|wanted| found.contains(wanted)),

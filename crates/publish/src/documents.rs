@@ -78,8 +78,16 @@ async fn put(
     let Descriptor {
         digest, media_type, ..
     } = document.descriptor();
-    let selector = Selector::Digest(digest);
     let repository = &destination.target.repository;
+    let subject = match document {
+        Document::Manifest(manifest) => &manifest.value().subject,
+        Document::Index(index) => &index.value().subject,
+    };
+    if subject.is_some() {
+        // Where the registry does not list it by itself, it has to be entered in the list.
+        return client.add_referrer(repository, document).await.map(drop);
+    }
+    let selector = Selector::Digest(digest);
     client
         .push_manifest(repository, &selector, &media_type, document.bytes())
         .await

@@ -111,11 +111,7 @@ impl ImageFiles {
         // Last: what is at hand need not be read.
         for content in contents {
             for document in &content.documents {
-                let mut digest = document.descriptor().digest;
-                if content.root.digest.matches(document.bytes()) {
-                    digest = content.root.digest.clone();
-                }
-                files.add(&blob_name(&digest), document.bytes());
+                files.add(&blob_name(&document.descriptor().digest), document.bytes());
             }
         }
         files.add(LAYOUT_FILE, LAYOUT);

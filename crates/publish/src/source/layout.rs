@@ -196,12 +196,7 @@ impl Layout {
             }),
             // A digest can be below what the index lists.
             ([], Choice::Digest(digest)) => match self.read(&blob_name(digest))? {
-                Some(bytes) => {
-                    let document = parse(digest, bytes, None)?;
-                    let mut descriptor = document.descriptor();
-                    descriptor.digest = digest.clone();
-                    Ok(descriptor)
-                }
+                Some(bytes) => Ok(parse(digest, bytes, None)?.descriptor()),
                 None => Err(SourceError::Absent {
                     wanted: digest.to_string(),
                     place,

@@ -18,11 +18,7 @@ pub(super) async fn open(
     client: &Client,
 ) -> Result<Content, SourceError> {
     let document = client.manifest(reference).await?;
-    let mut descriptor = document.descriptor();
-    if let Some(digest) = reference.digest() {
-        // Where the digest is of another kind than ours, it stays the user's.
-        descriptor.digest = digest.clone();
-    }
+    let descriptor = document.descriptor();
     let holder = Remote {
         client: client.clone(),
         repository: reference.repository().clone(),

@@ -31,8 +31,7 @@ pub(super) async fn open(
         SourceError::Blob(BlobError::Absent(_)) => absent(name, store),
         other => other,
     })?;
-    let mut descriptor = document.descriptor();
-    descriptor.digest = digest.clone();
+    let descriptor = document.descriptor();
     let holder = Stored {
         store: store.clone(),
         client: sources.client.clone(),
