@@ -63,7 +63,7 @@ fn values_are_shown_with_their_origins() {
          channel-layout.repository: {registry}/{prefix}/{channel}/{variant}/{image}  # built-in\n\
          channel-layout.tag: latest       # built-in\n\
          images.app.args.VERSION: 1.10    # kiln.yaml:4:21\n\
-         registry: registry.example/team                          # kiln.yaml:1:11\n\
+         registry: registry.example/team  # kiln.yaml:1:11\n\
          tags.allow-latest: false         # built-in\n\
          tags.dirty: suffix               # built-in\n\
          tags.policy: [\"git-sha\"]         # built-in\n",

@@ -188,6 +188,16 @@ impl Git {
         Ok(Self { program, options })
     }
 
+    /// The program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// What it works with.
+    pub(crate) fn options(&self) -> &GitOptions {
+        &self.options
+    }
+
     /// Finds the commit that a name means: a branch before a tag, as `git checkout` does; without a
     /// name the default branch. A whole id means itself, and nobody is asked. `scratch` is an empty
     /// directory.
@@ -499,13 +509,19 @@ fn candidates(reference: Option<&str>) -> Vec<String> {
     }
 }
 
-fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The end of what git said, without its own decoration and without a password.
 fn said(stderr: &[u8], repository: &GitRepository) -> String {
     let text = String::from_utf8_lossy(stderr).replace(&repository.url, &repository.shown);
+    said_of(text.as_bytes())
+}
+
+/// The end of what git said, without its own decoration.
+pub(crate) fn said_of(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     // What every failure of a connection ends with says nothing about this one.
     let usual = "Could not read from remote repository.";

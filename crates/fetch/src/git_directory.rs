@@ -103,9 +103,53 @@ pub(crate) fn without_user(url: &str) -> String {
     }
 }
 
+/// An address that may be shown to everybody: without user, password, query and fragment. Nothing
+/// for a place on a machine, and for what is no address of the usual kind.
+pub(crate) fn public_url(url: &str) -> Option<String> {
+    if url
+        .chars()
+        .any(|letter| letter.is_control() || letter == ' ')
+    {
+        return None;
+    }
+    let Some((scheme, _)) = url.split_once("://") else {
+        // `user@host:path`; a path has no host, and `ext::` is a program.
+        let (host, path) = url.split_once(':')?;
+        let (user, name) = host.rsplit_once('@').unwrap_or(("", host));
+        let is_host =
+            !name.is_empty() && !host.contains('/') && !user.contains(':') && !path.contains('@');
+        return (is_host && !path.starts_with(':') && !path.is_empty()).then(|| url.to_owned());
+    };
+    if !matches!(scheme, "http" | "https" | "ssh" | "git") {
+        return None;
+    }
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    Some(without_user(&url[..end]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_everybody_may_see_has_no_secret() {
+        let check = |url: &str, expected: Option<&str>| {
+            assert_eq!(public_url(url).as_deref(), expected, "{url}");
+        };
+        check("https://u:p@h/a.git", Some("https://h/a.git"));
+        check("https://h/a?token=x#y", Some("https://h/a"));
+        check("https://u:p@h?token=x", Some("https://h"));
+        check("git@h:a/b.git", Some("git@h:a/b.git"));
+        check("h:a", Some("h:a"));
+        check("ssh://git@h/a", Some("ssh://git@h/a"));
+        check("/srv/a", None);
+        check("../a", None);
+        check("file:///srv/a", None);
+        check("ext::sh -c x", None);
+        check("ext::x", None);
+        check("u:p@h:a", None);
+        check("", None);
+    }
 
     #[test]
     fn a_checkout_does_not_remember_passwords() {
