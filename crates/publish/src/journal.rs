@@ -12,6 +12,7 @@ use oci::{
 use serde::{Deserialize, Serialize};
 use store::{DiskError, Store};
 
+use crate::report::Kept;
 use crate::{PublishError, Sealed};
 
 /// The version of [`Notes`]. Notes of another version count as none.
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 pub(crate) struct Journal {
     file: store::journal::Journal,
     notes: Mutex<Notes>,
+    /// An earlier run left something behind.
+    is_begun: bool,
 }
 
 /// How far a publication is.
@@ -51,7 +54,7 @@ struct Notes {
 
 /// What one seal came to in one repository.
 #[derive(Clone, Serialize, Deserialize)]
-struct KeptSeal {
+pub(crate) struct KeptSeal {
     identity: String,
     repository: String,
     digest: Digest,
@@ -92,26 +95,30 @@ impl Journal {
             .filter(|notes| {
                 notes.version == NOTES_VERSION && notes.publication == publication.as_str()
             });
+        let is_begun = notes.is_some();
+        // What was sealed in a run that came to its end need not be sealed again either.
+        let finished = || Kept::of(store, publication).map(|kept| kept.seals);
         let notes = notes.unwrap_or_else(|| Notes {
             version: NOTES_VERSION,
             publication: publication.as_str().to_owned(),
+            seals: finished().unwrap_or_default(),
             ..Notes::default()
         });
         Ok(Self {
             file,
             notes: Mutex::new(notes),
+            is_begun,
         })
     }
 
     /// Whether an earlier run left anything behind.
     pub(crate) fn is_begun(&self) -> bool {
-        let notes = self.notes();
-        !notes.seals.is_empty() || notes.phase != Phase::Bringing
+        self.is_begun
     }
 
-    /// Whether something was sealed.
-    pub(crate) fn has_seals(&self) -> bool {
-        !self.notes().seals.is_empty()
+    /// What was sealed.
+    pub(crate) fn seals(&self) -> Vec<KeptSeal> {
+        self.notes().seals.clone()
     }
 
     /// What a seal made earlier.

@@ -66,6 +66,8 @@ pub enum InvalidPublication {
 /// One image in one repository: what can fail on its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Destination<'p> {
+    /// The place of the image in the publication.
+    pub number: usize,
     pub item: &'p Item,
     pub target: &'p Target,
 }
@@ -107,7 +109,7 @@ impl<'p> Plan<'p> {
     pub(crate) fn of(publication: &'p Publication) -> Result<Self, InvalidPublication> {
         let mut destinations = Vec::new();
         let mut owners: HashMap<(&Repository, &Tag), &str> = HashMap::new();
-        for item in &publication.items {
+        for (number, item) in publication.items.iter().enumerate() {
             if item.targets.is_empty() {
                 return Err(InvalidPublication::Nowhere(item.name.clone()));
             }
@@ -120,7 +122,11 @@ impl<'p> Plan<'p> {
                         repository: target.repository.clone(),
                     });
                 }
-                let destination = Destination { item, target };
+                let destination = Destination {
+                    number,
+                    item,
+                    target,
+                };
                 for (tag, _) in destination.tags() {
                     if let Some(one) = owners.insert((&target.repository, tag), &item.name) {
                         return Err(InvalidPublication::TagTwice {

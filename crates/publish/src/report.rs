@@ -4,20 +4,22 @@ use oci::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 use store::Store;
 
+use crate::journal::KeptSeal;
+
 /// The version of the form of [`Report`].
 pub const REPORT_SCHEMA: u32 = 1;
 
 impl Report {
     /// What the last publication from this store came to.
     pub fn last(store: &Store) -> Option<Self> {
-        Self::read(&store.publications().last()?)
+        Kept::read(&store.publications().last()?).map(|kept| kept.report)
     }
 
     /// What the publication came to whose digest begins with these hexadecimal digits, `sha256:` in
     /// front of them or not.
     pub fn find(store: &Store, beginning: &str) -> Option<Self> {
         let beginning = beginning.strip_prefix("sha256:").unwrap_or(beginning);
-        Self::read(&store.publications().find(beginning)?)
+        Kept::read(&store.publications().find(beginning)?).map(|kept| kept.report)
     }
 
     /// What [`Self::to_json`] wrote; nothing when it is of another version.
@@ -32,10 +34,31 @@ impl Report {
         json.push(b'\n');
         json
     }
+}
+
+/// What the store keeps of a publication that is finished.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) report: Report,
+    /// Whoever publishes the same again need not have it sealed again.
+    pub(crate) seals: Vec<KeptSeal>,
+}
+
+impl Kept {
+    /// What is known of a publication.
+    pub(crate) fn of(store: &Store, publication: &Digest) -> Option<Self> {
+        Self::read(&store.publications().get(publication)?)
+    }
+
+    fn read(json: &[u8]) -> Option<Self> {
+        let kept: Self = serde_json::from_slice(json).ok()?;
+        (kept.report.schema == REPORT_SCHEMA).then_some(kept)
+    }
 
     /// Keeps it in the store, as the last one.
     pub(crate) fn keep(&self, store: &Store) {
-        store.publications().put(&self.publication, &self.to_json());
+        let json = serde_json::to_vec(self).expect("texts and lists are JSON");
+        store.publications().put(&self.report.publication, &json);
     }
 }
 

@@ -10,7 +10,7 @@ use store::{DiskError, Store};
 
 use crate::journal::{Journal, KeptTag};
 use crate::plan::{Destination, InvalidPublication, Plan};
-use crate::report::REPORT_SCHEMA;
+use crate::report::{Kept, REPORT_SCHEMA};
 use crate::standing::{DestinationError, PutBack, Reached, Standing, Unfinished};
 use crate::tags::{self, TagConflict, TagState};
 use crate::{
@@ -247,7 +247,7 @@ impl Run<'_> {
     /// nobody knows whether what belongs to it is there.
     fn open_destinations(&mut self) -> Vec<usize> {
         let store = self.context.store;
-        let is_known = store.publications().get(&self.plan.digest).is_some();
+        let is_known = Kept::of(store, &self.plan.digest).is_some();
         let is_finished = is_known && !self.journal.is_begun();
         let mut open = Vec::new();
         for (number, destination) in self.plan.destinations.iter().enumerate() {
@@ -391,14 +391,11 @@ impl Run<'_> {
         }
         let mut places = places.as_slice();
         while let [first, ..] = places {
-            let name = |place: usize| {
-                let destination = &self.plan.destinations[self.tags[place].destination];
-                std::ptr::from_ref(destination.item)
-            };
-            let item = name(*first);
+            let image = |place: usize| self.plan.destinations[self.tags[place].destination].number;
+            let first = image(*first);
             let count = places
                 .iter()
-                .take_while(|place| name(**place) == item)
+                .take_while(|place| image(**place) == first)
                 .count();
             let (together, rest) = places.split_at(count);
             places = rest;
@@ -471,16 +468,20 @@ impl Run<'_> {
 
     /// Everything is published: says so, and forgets how it came about.
     fn conclude(self) -> Result<Outcome, PublishError> {
-        let report = self.report();
-        report.keep(self.context.store);
+        let kept = Kept {
+            report: self.report(),
+            seals: self.journal.seals(),
+        };
+        kept.keep(self.context.store);
+        let Kept { report, seals } = kept;
         for (image, destination) in report.images.iter().zip(&self.plan.destinations) {
             for tag in &image.tags {
                 self.context.watcher.published(tag, destination.digest());
             }
         }
-        // What was sealed is forgotten only when it is known that all is done: nothing is sealed
+        // The journal is forgotten only when it is durable that all is done: nothing is sealed
         // twice.
-        if self.journal.has_seals() {
+        if !seals.is_empty() {
             self.context.store.flush()?;
         }
         self.journal.finish()?;

@@ -110,6 +110,8 @@ pub enum Action {
         /// Bytes sent before; `None` stalls before the status line.
         after: Option<u64>,
     },
+    /// Does what was asked, and never answers: the moment to kill whoever asked.
+    StallAfter,
     /// Promises the whole body, sends so many bytes and closes in good order.
     Truncate {
         /// Bytes sent.

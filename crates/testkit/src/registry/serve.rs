@@ -127,6 +127,9 @@ async fn serve(
     let ranges = !matches!(fault, Some(Action::IgnoreRange));
     let mut reply = act(&shared, &head, &route, received, keep, ranges);
 
+    if let Some(Action::StallAfter) = fault {
+        std::future::pending::<()>().await;
+    }
     if let Some(fault) = fault {
         spoil(&mut reply, &mut delivery, fault);
     }
@@ -335,6 +338,7 @@ fn spoil(reply: &mut Reply, delivery: &mut Delivery, fault: Action) {
         // Acted on before the answer was made.
         Action::Forget
         | Action::IgnoreRange
+        | Action::StallAfter
         | Action::Status { .. }
         | Action::Redirect { .. }
         | Action::ResetRequest { .. } => {}
