@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, Command, ConfigArguments, ExplainArguments, LintArguments,
-    PushArguments, StoreArguments, VersionArguments,
+    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, ExplainArguments,
+    LintArguments, PushArguments, StoreArguments, VersionArguments,
 };
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
@@ -30,6 +30,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     Build(Box<BuildArguments>),
     Cache(CacheArguments),
+    Channel(Box<ChannelArguments>),
     Config(ConfigArguments),
     Explain(ExplainArguments),
     Lint(LintArguments),
@@ -44,6 +45,7 @@ impl Verb {
         match self {
             Self::Build(build) => &**build,
             Self::Cache(cache) => cache,
+            Self::Channel(channel) => &**channel,
             Self::Config(config) => config,
             Self::Explain(explain) => explain,
             Self::Lint(lint) => lint,

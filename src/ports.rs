@@ -140,6 +140,17 @@ pub(crate) fn serve<T>(
     outcome.map_err(ProgramError::from)
 }
 
+/// Has `work` ask registries on a runtime. Needs no store, and nothing that it does has to be tidied
+/// up after an interruption.
+pub(crate) fn converse<T>(
+    settings: &Settings,
+    presentation: Presentation,
+    work: impl AsyncFnOnce(&Client) -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    let client = registry_client(settings, presentation)?;
+    runtime(settings.processors)?.block_on(work(&client))
+}
+
 /// The name servers of this machine, for processes that share its network. Without a file there
 /// are none, and a name that is looked up says so.
 fn resolv_conf() -> Vec<u8> {

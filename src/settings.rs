@@ -141,6 +141,12 @@ impl Settings {
         self.environment.get("SSH_AUTH_SOCK").map(Path::new)
     }
 
+    /// What the user is called on this machine, where the environment says it.
+    pub(crate) fn account(&self) -> Option<String> {
+        let names = ["LOGNAME", "USER"];
+        names.iter().find_map(|name| self.environment.text(name))
+    }
+
     /// The time that the build is to claim, as it is written.
     pub(crate) fn source_date_epoch(&self) -> Option<String> {
         self.environment.text("SOURCE_DATE_EPOCH")

@@ -3,6 +3,7 @@
 mod amount;
 mod build;
 mod cache;
+mod channel;
 mod config;
 mod explain;
 mod lint;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
 pub(crate) use cache::CacheArguments;
+pub(crate) use channel::ChannelArguments;
 pub(crate) use config::ConfigArguments;
 pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;

@@ -14,6 +14,7 @@ mod plain;
 mod quiet;
 mod summary;
 pub(crate) mod text;
+pub(crate) mod times;
 mod tty;
 pub(crate) mod units;
 

@@ -18,7 +18,8 @@
 //! Beside it: images from wherever they are ([`source`], by [`Address`]), and as files ([`sink`]).
 //!
 //! It gets documents, blobs and seals from whoever made them and does not know how: it has never
-//! heard of Dockerfiles, keys, configuration files or channels.
+//! heard of Dockerfiles, keys or configuration files. What a channel held is a record beside its
+//! images ([`channel`]); which rules a channel has is not known here.
 
 mod address;
 pub mod channel;

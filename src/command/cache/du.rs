@@ -9,11 +9,11 @@ use store::Store;
 use store::inventory::{Item, Part};
 
 use super::filter::{Filters, kind};
-use super::times::{ago, stamp};
 use super::{Format, ListFlags, unreadable};
 use crate::command::print_product;
 use crate::error::ProgramError;
 use crate::render::text::title as printable;
+use crate::render::times::{ago, stamp};
 use crate::render::units;
 
 /// As many digits of a name as tell it from others.

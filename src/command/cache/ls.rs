@@ -10,10 +10,10 @@ use store::Store;
 use store::inventory::Part;
 
 use super::filter::Filters;
-use super::times::{ago, stamp};
 use super::{Format, ListFlags, unreadable};
 use crate::command::print_product;
 use crate::error::ProgramError;
+use crate::render::times::{ago, stamp};
 use crate::render::units;
 
 /// As many digits of a key as tell it from others, as docker shows.

@@ -4,7 +4,6 @@ mod du;
 mod filter;
 mod ls;
 mod prune;
-mod times;
 
 use std::process::ExitCode;
 

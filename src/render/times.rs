@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// `5 seconds ago`, `3 days ago`. What is in the future, by a clock that was set back, is now.
-pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
+pub(crate) fn ago(time: SystemTime, now: SystemTime) -> String {
     const UNITS: [(u64, &str); 4] = [
         (24 * 60 * 60, "day"),
         (60 * 60, "hour"),
@@ -22,7 +22,7 @@ pub(super) fn ago(time: SystemTime, now: SystemTime) -> String {
 }
 
 /// As RFC 3339 writes it, to the second.
-pub(super) fn stamp(time: SystemTime) -> String {
+pub(crate) fn stamp(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     let seconds = since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
     jiff::Timestamp::from_second(seconds)
