@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("view", &["oci", "store"]),
     ("sign", &["oci"]),
     ("google", &[]),
+    ("handoff", &["oci", "dockerfile"]),
     ("project", &["oci", "policy"]),
     ("publish", &["oci", "registry", "store"]),
     (
@@ -75,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "view",
             "sign",
             "google",
+            "handoff",
             "project",
             "publish",
             "engine",
@@ -85,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Crates that touch no file, socket, clock, thread or runtime, and what
 /// would give them away.
-const PURE: &[&str] = &["oci", "dockerfile", "policy", "project", "graph"];
+const PURE: &[&str] = &["oci", "dockerfile", "policy", "project", "handoff", "graph"];
 const IMPURE_CRATES: &[&str] = &[
     "tokio",
     "rustix",
