@@ -25,10 +25,12 @@ use crate::failure::failed_step;
 use crate::footing::{Bases, MountedBase, Room};
 use crate::foreign;
 use crate::image_set::ImageSet;
+use crate::input::inputs;
 use crate::layers::Layers;
 use crate::origins::{Origin, Origins};
 use crate::output::StepOutput;
-use crate::plan::plan;
+use crate::overlay::Overlays;
+use crate::plan::{pins, plan};
 use crate::ports::Ports;
 use crate::provenance;
 use crate::report::{
@@ -71,14 +73,17 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
     check_outputs(set, ports)?;
     let (mut sources, texts) = Sources::read(set, ports).await?;
     let reviews = reviews(set, &texts, ports)?;
-    let graph = plan(&texts, &reviews, Stages::OfTarget, set, ports).await?;
+    let mut pins = pins(set, ports);
+    let graph = plan(&texts, &reviews, Stages::OfTarget, set, &mut pins, ports).await?;
+    let overlays = Overlays::pin(set, &graph, &mut pins, &ports.interrupt).await?;
     let steps = graph.distinct_steps();
     let contexts = sources.contexts(set, &texts, &graph, ports).await?;
     review_contexts(&reviews, &graph, &contexts);
     let mut build = Build::open(set, ports, graph, sources, contexts, &texts, Tracing::Kept)?;
+    overlays.add_origins(&build.origins);
     conclude(set, &reviews, ports)?;
     ports.reporter.report(Event::Planned { steps });
-    let made = build.make(set, ports, &texts).await;
+    let made = build.make(set, &overlays, ports, &texts).await;
     let ending = match &made {
         Ok(_) => Ending::Done,
         Err(BuildError::Interrupted) => Ending::Interrupted,
@@ -95,12 +100,14 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
     build.caches.finish(ending, &ports.interrupt).await;
     let Made {
         images,
+        definitions,
         mut steps,
         exported,
     } = made?;
     for step in &mut steps {
         step.cause = explanation.cause_of(step.step.0);
     }
+    let inputs = inputs(set, &images, &build.graph, &definitions);
     build.close(ports)?;
     let moved = ports.client.traffic();
     let mut traffic = Traffic {
@@ -109,12 +116,12 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
         requests: moved.requests,
         ..Traffic::default()
     };
-    let images = set.images().iter().zip(images).zip(exported);
-    let images = images.map(|((image, images), exported)| {
+    let images = set.outcomes().zip(images).zip(inputs).zip(exported);
+    let images = images.map(|((((_, name, _), images), input), exported)| {
         traffic.blobs_sent += exported.traffic.blobs_sent;
         traffic.blobs_mounted += exported.traffic.blobs_mounted;
         traffic.blobs_present += exported.traffic.blobs_present;
-        built_image(&image.name, &images, exported.outputs)
+        built_image(name, &images, input, exported.outputs)
     });
     Ok(SetReport {
         images: images.collect(),
@@ -128,8 +135,8 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
 
 /// Refuses outputs that cannot succeed.
 pub(crate) fn check_outputs(set: &SetRequest, ports: &Ports) -> Result<(), BuildError> {
-    for (number, image) in set.numbered() {
-        export::check(&image.request, ports).map_err(|error| set.blame(number, error))?;
+    for (number, _, request) in set.outcomes() {
+        export::check(request, ports).map_err(|error| set.blame(number, error))?;
     }
     Ok(())
 }
@@ -137,6 +144,8 @@ pub(crate) fn check_outputs(set: &SetRequest, ports: &Ports) -> Result<(), Build
 /// What was made, by image.
 struct Made {
     images: Vec<ImageSet>,
+    /// The definition keys of the targets of the graph.
+    definitions: Vec<Option<Digest>>,
     steps: Vec<StepReport>,
     exported: Vec<Exported>,
 }
@@ -261,6 +270,7 @@ impl Build {
     async fn make(
         &mut self,
         set: &SetRequest,
+        overlays: &Overlays,
         ports: &Ports,
         texts: &[Text],
     ) -> Result<Made, BuildError> {
@@ -269,10 +279,22 @@ impl Build {
                 outputs,
                 steps,
                 came_of,
+                definitions,
             } = self.drive(set, ports, texts).await?;
-            let images = self.assemble(set, outputs, &came_of);
+            let mut images = self.assemble(set, outputs.clone(), &came_of);
+            let (salt, created) = (salt(set.options()), rfc3339(set.options().epoch_seconds));
+            let laid = overlays.make(set, &images, &outputs, &salt, &created, &self.workshop);
+            let laid = tokio::select! {
+                laid = laid => laid,
+                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+            };
+            match laid {
+                Ok(laid) => images.extend(laid),
+                Err(_) if self.can_do_without() => continue,
+                Err(error) => return Err(error),
+            }
             // What has been printed cannot be taken back.
-            let mut outputs = set.images().iter().flat_map(|image| &image.request.outputs);
+            let mut outputs = set.outcomes().flat_map(|(.., request)| &request.outputs);
             if outputs.any(Output::is_stdout) {
                 for images in &images {
                     self.caches
@@ -287,6 +309,7 @@ impl Build {
                 Ok(exported) => {
                     return Ok(Made {
                         images,
+                        definitions,
                         steps,
                         exported,
                     });
@@ -428,9 +451,9 @@ impl Build {
             provenance::remember(&ports.store, images, &self.origins);
         }
         let mut all = Vec::new();
-        for ((number, image), images) in set.numbered().zip(sets) {
+        for ((number, _, request), images) in set.outcomes().zip(sets) {
             let exporting = export::export(
-                &image.request,
+                request,
                 ports,
                 images,
                 &self.workshop.layers,
@@ -483,8 +506,7 @@ impl Build {
 
 /// What brings layers to registries, for each image that is to go there.
 fn uploads(set: &SetRequest, ports: &Ports, origins: &Origins) -> Vec<Option<Uploads>> {
-    let images = set.images().iter().map(|image| &image.request);
-    let uploads = images.map(|request| {
+    let uploads = set.outcomes().map(|(.., request)| {
         request.outputs.contains(&Output::Registry).then(|| {
             let reporter = Arc::clone(&ports.reporter);
             let (store, client) = (ports.store.clone(), ports.client.clone());
@@ -496,8 +518,8 @@ fn uploads(set: &SetRequest, ports: &Ports, origins: &Origins) -> Vec<Option<Upl
 
 /// The repositories that the images are pushed to.
 fn destinations(set: &SetRequest) -> Vec<Repository> {
-    let images = set.images().iter().map(|image| &image.request);
-    let pushed = images.filter(|request| request.outputs.contains(&Output::Registry));
+    let requests = set.outcomes().map(|(.., request)| request);
+    let pushed = requests.filter(|request| request.outputs.contains(&Output::Registry));
     let tags = pushed.flat_map(|request| &request.tags);
     tags.map(|tag| tag.repository().clone()).collect()
 }
@@ -618,7 +640,12 @@ fn disk(source: impl std::error::Error + Send + Sync + 'static) -> BuildError {
     BuildError::failed("could not write to the store", source)
 }
 
-fn built_image(name: &str, images: &ImageSet, outputs: Vec<OutputReport>) -> BuiltImage {
+fn built_image(
+    name: &str,
+    images: &ImageSet,
+    input: Digest,
+    outputs: Vec<OutputReport>,
+) -> BuiltImage {
     let reports = images.images().iter().map(|image| ImageReport {
         platform: image.platform(),
         manifest: image.descriptor(),
@@ -629,6 +656,7 @@ fn built_image(name: &str, images: &ImageSet, outputs: Vec<OutputReport>) -> Bui
         manifest: images.descriptor(),
         images: reports.collect(),
         image_bytes: images.bytes(),
+        input,
         outputs,
     }
 }

@@ -3,7 +3,8 @@
 use dockerfile::Diagnostic;
 
 use crate::error::BuildError;
-use crate::plan::plan;
+use crate::overlay::Overlays;
+use crate::plan::{pins, plan};
 use crate::ports::Ports;
 use crate::request::BuildRequest;
 use crate::review::Stages;
@@ -63,7 +64,9 @@ pub async fn check(request: &BuildRequest, ports: &Ports) -> Result<CheckReport,
 pub async fn check_set(set: &SetRequest, ports: &Ports) -> Result<Vec<CheckReport>, BuildError> {
     let (sources, texts) = Sources::read(set, ports).await?;
     let reviews = reviews(set, &texts, ports)?;
-    let graph = plan(&texts, &reviews, Stages::All, set, ports).await?;
+    let mut pins = pins(set, ports);
+    let graph = plan(&texts, &reviews, Stages::All, set, &mut pins, ports).await?;
+    Overlays::pin(set, &graph, &mut pins, &ports.interrupt).await?;
     let contexts = sources.main_contexts(set, &texts, ports)?;
     review_contexts(&reviews, &graph, &contexts);
     let reports = texts

@@ -53,6 +53,8 @@ pub(crate) struct Reached {
     /// For each target how many of its layers, from the bottom, came of which key; empty when
     /// nobody asked.
     pub came_of: Vec<BTreeMap<Digest, usize>>,
+    /// The definition key of each target.
+    pub definitions: Vec<Option<Digest>>,
 }
 
 /// Why a target was not reached.
@@ -96,9 +98,18 @@ impl Drive {
         let outputs = reached?;
         Ok(Reached {
             came_of: self.came_of(&outputs),
+            definitions: self.definitions(),
             outputs,
             steps: self.report(&times),
         })
+    }
+
+    /// The definition keys of the targets.
+    fn definitions(&self) -> Vec<Option<Digest>> {
+        let steps = self.graph.targets.iter().map(|target| target.step);
+        let keys = steps.map(|step| self.solver.key(self.first(step), KeyKind::Definition));
+        keys.map(|key| key.map(|key| key.digest().clone()))
+            .collect()
     }
 
     async fn reach(

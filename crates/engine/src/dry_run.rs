@@ -19,7 +19,8 @@ use crate::failure::failed_step;
 use crate::image_set::ImageSet;
 use crate::origins::Origins;
 use crate::output::{LayerRef, StepOutput};
-use crate::plan::plan;
+use crate::overlay::Overlays;
+use crate::plan::{pins, plan};
 use crate::ports::Ports;
 use crate::request::{BuildRequest, Output};
 use crate::review::Stages;
@@ -157,7 +158,9 @@ pub async fn dry_run_set(set: &SetRequest, ports: &Ports) -> Result<DryRun, Buil
     check_outputs(set, ports)?;
     let (mut sources, texts) = Sources::read(set, ports).await?;
     let reviews = reviews(set, &texts, ports)?;
-    let graph = plan(&texts, &reviews, Stages::OfTarget, set, ports).await?;
+    let mut pins = pins(set, ports);
+    let graph = plan(&texts, &reviews, Stages::OfTarget, set, &mut pins, ports).await?;
+    Overlays::pin(set, &graph, &mut pins, &ports.interrupt).await?;
     let contexts = sources.contexts(set, &texts, &graph, ports).await?;
     review_contexts(&reviews, &graph, &contexts);
     let build = Build::open(set, ports, graph, sources, contexts, &texts, Tracing::Dry)?;
@@ -268,14 +271,13 @@ impl Outlook<'_> {
         };
         let mut pushes = Vec::new();
         let mut tags = Vec::new();
-        for (number, image) in set.numbered() {
-            let request = &image.request;
-            self.pushes(number, request, &mut pushes).await?;
+        for (number, _, request) in set.outcomes() {
+            self.pushes(set, number, request, &mut pushes).await?;
             tags.extend(self.tags(request, digest(number).as_ref()).await?);
         }
-        let images = set.numbered().filter(|_| set.has_several());
-        let images = images.map(|(number, image)| PlannedImage {
-            name: image.name.clone(),
+        let images = set.outcomes().filter(|_| set.has_several());
+        let images = images.map(|(number, name, _)| PlannedImage {
+            name: name.to_owned(),
             digest: digest(number),
         });
         let steps = forecasts.iter().map(|(id, forecast)| PlannedStep {
@@ -430,7 +432,8 @@ impl Outlook<'_> {
     /// Adds what would be sent of one image.
     async fn pushes(
         &self,
-        image: ImageNumber,
+        set: &SetRequest,
+        outcome: ImageNumber,
         request: &BuildRequest,
         pushes: &mut Vec<PlannedPush>,
     ) -> Result<(), BuildError> {
@@ -438,7 +441,13 @@ impl Outlook<'_> {
             return Ok(());
         }
         let mut layers: BTreeMap<Digest, LayerRef> = BTreeMap::new();
-        let mut unknown = 0;
+        // An overlay is one layer more than the image that it is made from.
+        let overlay = set.overlays().find(|(number, _)| *number == outcome);
+        let mut unknown = usize::from(overlay.is_some());
+        let image = match overlay {
+            Some((_, overlay)) => set.number_of(&overlay.of).unwrap_or_default(),
+            None => outcome,
+        };
         let targets = self.build.graph.targets.iter();
         for target in targets.filter(|target| target.image == image) {
             let (output, missing) = self.known_layers(target.step);

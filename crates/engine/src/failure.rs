@@ -25,10 +25,58 @@ use crate::users::UserError;
 /// A base image that cannot be had is a mistake in the Dockerfile when the
 /// registry says that it does not exist.
 pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> BuildError {
+    let meant = match &error {
+        PinError::Registry { .. } => meant_stage(text, span),
+        PinError::Platform { .. }
+        | PinError::Layout { .. }
+        | PinError::Depth { .. }
+        | PinError::Document { .. }
+        | PinError::Config { .. }
+        | PinError::LayerCount { .. }
+        | PinError::Disk(_)
+        | PinError::Blob(_) => None,
+    };
+    let (input, message, hint, source) = told(error);
+    let hint = meant.or(hint);
+    BuildError::Step(Box::new(FailedStep {
+        name: text.name.clone(),
+        text: text.text.clone(),
+        span: Some(span),
+        // The message says what was being done; the title of a step would say it again.
+        title: String::new(),
+        message,
+        hint,
+        command: None,
+        output_tail: Vec::new(),
+        input,
+        source,
+    }))
+}
+
+/// The image of an overlay cannot be had.
+pub(crate) fn unpinned_overlay(error: PinError) -> BuildError {
+    let (input, message, hint, source) = told(error);
+    match input {
+        true => BuildError::Input {
+            message,
+            hint,
+            source,
+        },
+        false => BuildError::Failed {
+            message,
+            hint,
+            source,
+        },
+    }
+}
+
+/// Why an image cannot be had: whether that is the fault of what was asked for, the message, what to
+/// do about it, and the cause.
+fn told(error: PinError) -> (bool, String, Option<String>, Cause) {
     let (input, hint) = match &error {
         PinError::Registry { source, .. } => (
             matches!(source.kind(), registry::ErrorKind::NotFound),
-            meant_stage(text, span).or_else(|| source.advice()),
+            source.advice(),
         ),
         PinError::Platform { offered, .. } => (
             true,
@@ -54,20 +102,11 @@ pub(crate) fn unpinned(error: PinError, text: &Text, span: dockerfile::Span) -> 
         | PinError::Disk(_)
         | PinError::Blob(_) => None,
     };
-    BuildError::Step(Box::new(FailedStep {
-        name: text.name.clone(),
-        text: text.text.clone(),
-        span: Some(span),
-        // The message says what was being done; the title of a step would say it again.
-        title: String::new(),
-        message,
-        hint,
-        command: None,
-        output_tail: Vec::new(),
-        input,
-        source,
-    }))
+    (input, message, hint, source)
 }
+
+/// What is behind an error.
+type Cause = Option<Box<dyn std::error::Error + Send + Sync>>;
 
 /// A stage that may have been meant by the name of an image that cannot be had.
 fn meant_stage(text: &Text, span: dockerfile::Span) -> Option<String> {

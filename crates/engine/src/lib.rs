@@ -12,6 +12,7 @@ mod build;
 mod cache;
 mod cache_mounts;
 mod check;
+mod content;
 mod contexts;
 mod copy;
 mod drive;
@@ -25,6 +26,7 @@ mod fetched;
 mod footing;
 mod foreign;
 mod image_set;
+mod input;
 mod interrupt;
 mod inventory;
 mod layers;
@@ -33,6 +35,7 @@ mod lazy;
 mod machine;
 mod origins;
 mod output;
+mod overlay;
 mod pin;
 mod place;
 mod plan;
@@ -62,6 +65,7 @@ pub use build::{build, build_set};
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use cache_mounts::{CacheMountsRequest, MountShelf, SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use check::{CheckReport, DockerfileText, check, check_set, read};
+pub use content::content;
 pub use dry_run::{
     DryRun, PlannedBase, PlannedFetch, PlannedImage, PlannedPush, PlannedStep, PlannedTag,
     TagPlace, dry_run, dry_run_set,
@@ -70,6 +74,7 @@ pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use interrupt::Interrupt;
 pub use inventory::{CachedStep, cached_steps, inventory};
+pub use overlay::{Overlay, OverlayImage, OverlaySource};
 pub use ports::{Ports, Post};
 pub use push::{ImageName, PushReport, PushRequest, push};
 pub use report::{

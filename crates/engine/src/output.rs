@@ -114,13 +114,31 @@ impl StepOutput {
 
     /// Remembers this output under a key, and how it came to be.
     pub(crate) fn remember(&self, layers: &Layers, key: &CacheKey, made: Option<Made>) {
+        self.put(layers, key.digest(), made);
+    }
+
+    /// Remembers this output under a name that is no key of a step.
+    pub(crate) fn remember_at(&self, layers: &Layers, name: &Digest) {
+        self.put(layers, name, None);
+    }
+
+    fn put(&self, layers: &Layers, name: &Digest, made: Option<Made>) {
         let record = Record {
             layers: self.stack.to_vec(),
             made,
         };
         let bytes = serde_json::to_vec(&record).expect("a list of descriptors is JSON");
-        layers.store.records().put(key.digest(), &bytes);
-        layers.remembered(key.digest());
+        layers.store.records().put(name, &bytes);
+        layers.remembered(name);
+    }
+
+    /// What was remembered under such a name, if the store has all of its layers.
+    pub(crate) fn recall_at(store: &Store, name: &Digest) -> Option<Self> {
+        let Record { layers, .. } = serde_json::from_slice(&store.records().get(name)?).ok()?;
+        let complete = layers.iter().all(|layer| store.blobs().has(&layer.blob));
+        complete.then(|| Self {
+            stack: layers.into(),
+        })
     }
 
     /// What was remembered under a key, if all of its layers can be had:

@@ -18,6 +18,16 @@ use crate::review::{Review, Stages};
 use crate::set::{SetImage, SetRequest};
 use crate::source::Text;
 
+/// Knows no image yet.
+pub(crate) fn pins(set: &SetRequest, ports: &Ports) -> Pins {
+    Pins::new(
+        ports.store.clone(),
+        ports.client.clone(),
+        Arc::clone(&ports.reporter),
+        set.options().pull,
+    )
+}
+
 /// Plans all that a set asks for. `texts` and `reviews`: of its images.
 ///
 /// # Errors
@@ -28,14 +38,9 @@ pub(crate) async fn plan(
     reviews: &[Review<'_>],
     which: Stages,
     set: &SetRequest,
+    pins: &mut Pins,
     ports: &Ports,
 ) -> Result<BuildGraph, BuildError> {
-    let mut pins = Pins::new(
-        ports.store.clone(),
-        ports.client.clone(),
-        Arc::clone(&ports.reporter),
-        set.options().pull,
-    );
     let mut graph: Option<BuildGraph> = None;
     for (((number, image), text), review) in set.numbered().zip(texts).zip(reviews) {
         let mut planner = Planner {
@@ -43,7 +48,7 @@ pub(crate) async fn plan(
             review,
             which,
             ports,
-            pins: &mut pins,
+            pins: &mut *pins,
         };
         for mut request in requests(&image.request) {
             request.image = number;

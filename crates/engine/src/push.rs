@@ -105,7 +105,7 @@ fn check(destinations: &[Reference]) -> Result<(), BuildError> {
 }
 
 /// The digest of the manifest that a name stands for.
-fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
+pub(crate) fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
     match name {
         ImageName::Digest(digest) => Ok(digest.clone()),
         ImageName::Reference(reference) => match reference.digest() {
@@ -121,7 +121,11 @@ fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
 }
 
 /// Reads the documents of an image, or of an index and all of its images.
-fn open(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<ImageSet, BuildError> {
+pub(crate) fn open(
+    digest: &Digest,
+    name: &ImageName,
+    ports: &Ports,
+) -> Result<ImageSet, BuildError> {
     let index = match document(digest, name, ports)? {
         Document::Manifest(manifest) => {
             let image = image(*manifest, name, ports)?;

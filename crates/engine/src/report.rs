@@ -61,6 +61,9 @@ pub struct BuiltImage {
     pub images: Vec<ImageReport>,
     /// Layers, compressed, configurations, manifests and index in bytes, each once.
     pub image_bytes: u64,
+    /// A digest of everything that it was made from: equal where the same is built again, whatever
+    /// its steps come to.
+    pub input: Digest,
     /// What was made of it.
     pub outputs: Vec<OutputReport>,
 }
@@ -74,6 +77,7 @@ impl SetReport {
             manifest,
             images,
             image_bytes,
+            input: _,
             outputs,
         } = image.clone();
         BuildReport {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use graph::ImageNumber;
 
 use crate::error::BuildError;
+use crate::overlay::{OverlayImage, OverlaySource};
 use crate::request::{BuildRequest, ContextSource, Output};
 
 /// The most images that one build makes; variants count as images of their own.
@@ -15,6 +16,9 @@ const IMAGES_MAX: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct SetRequest {
     images: Vec<SetImage>,
+    overlays: Vec<OverlayImage>,
+    /// What is asked for of each overlay: what is of its image, but for names and outputs.
+    overlay_requests: Vec<BuildRequest>,
 }
 
 /// One image of a set.
@@ -32,19 +36,20 @@ pub struct SetImage {
 }
 
 impl SetRequest {
-    /// Images that are built together, in the order of the report.
+    /// Images that are built together, and what is made of them: both in the order of the report.
     ///
     /// # Errors
     ///
     /// When there is none, or too many; when two have one name; when one needs an image that does
-    /// not come before it; when two want stdin, or stdout.
-    pub fn new(images: Vec<SetImage>) -> Result<Self, BuildError> {
+    /// not come before it, or an overlay is for one that is not there; when two want stdin, or
+    /// stdout.
+    pub fn new(images: Vec<SetImage>, overlays: Vec<OverlayImage>) -> Result<Self, BuildError> {
         let wrong = |message: String| Err(BuildError::input(message));
         if images.is_empty() {
             return wrong("there is no image to build".to_owned());
         }
-        if images.len() > IMAGES_MAX {
-            let count = images.len();
+        if images.len() + overlays.len() > IMAGES_MAX {
+            let count = images.len() + overlays.len();
             return wrong(format!("{count} images are more than {IMAGES_MAX}"));
         }
         let mut known = BTreeSet::new();
@@ -61,6 +66,29 @@ impl SetRequest {
                 return wrong(format!("two images have the name {name}"));
             }
         }
+        let mut overlay_requests: Vec<BuildRequest> = Vec::new();
+        for overlay in &overlays {
+            let named = images.iter().find(|image| image.name == overlay.of);
+            let Some(of) = named else {
+                let OverlayImage { name, of, .. } = overlay;
+                return wrong(format!("{name} is made from {of}, which is not built"));
+            };
+            overlay_requests.push(BuildRequest {
+                tags: overlay.tags.clone(),
+                outputs: overlay.outputs.clone(),
+                ..of.request.clone()
+            });
+            if !known.insert(&overlay.name) {
+                return wrong(format!("two images have the name {}", overlay.name));
+            }
+            let OverlaySource::Built(from) = &overlay.overlay.from else {
+                continue;
+            };
+            if !images.iter().any(|image| image.name == *from) {
+                let name = &overlay.name;
+                return wrong(format!("{name} has files of {from}, which is not built"));
+            }
+        }
         let from_stdin = images.iter().filter(|image| {
             let named = image.request.named_contexts.values();
             named
@@ -70,11 +98,17 @@ impl SetRequest {
         if images.len() > 1 && from_stdin.count() > 0 {
             return wrong("the context of several images cannot come from stdin".to_owned());
         }
-        let to_stdout = |image: &&SetImage| image.request.outputs.iter().any(Output::is_stdout);
-        if images.iter().filter(to_stdout).count() > 1 {
+        let of_images = images.iter().map(|image| &image.request);
+        let requests = of_images.chain(&overlay_requests);
+        let to_stdout = requests.filter(|request| request.outputs.iter().any(Output::is_stdout));
+        if to_stdout.count() > 1 {
             return wrong("only one image can go to the standard output".to_owned());
         }
-        Ok(Self { images })
+        Ok(Self {
+            images,
+            overlays,
+            overlay_requests,
+        })
     }
 
     /// One image alone, which no message has to name.
@@ -85,6 +119,8 @@ impl SetRequest {
                 request: request.clone(),
                 needs: BTreeMap::new(),
             }],
+            overlays: Vec::new(),
+            overlay_requests: Vec::new(),
         }
     }
 
@@ -98,6 +134,22 @@ impl SetRequest {
         (0..).map(ImageNumber).zip(&self.images)
     }
 
+    /// The overlays with their numbers, which go on after those of the images.
+    pub(crate) fn overlays(&self) -> impl Iterator<Item = (ImageNumber, &OverlayImage)> {
+        let numbers = (0..).map(ImageNumber).skip(self.images.len());
+        numbers.zip(&self.overlays)
+    }
+
+    /// All that is made, overlays after images, with what is asked for of it.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = (ImageNumber, &str, &BuildRequest)> {
+        let images = self.numbered();
+        let images = images.map(|(number, image)| (number, image.name.as_str(), &image.request));
+        let overlays = self.overlays().zip(&self.overlay_requests);
+        let overlays =
+            overlays.map(|((number, overlay), request)| (number, overlay.name.as_str(), request));
+        images.chain(overlays)
+    }
+
     /// What is the same for all images.
     pub(crate) fn options(&self) -> &BuildRequest {
         &self.images[0].request
@@ -105,7 +157,7 @@ impl SetRequest {
 
     /// Whether messages have to say which image they are about.
     pub(crate) fn has_several(&self) -> bool {
-        self.images.len() > 1
+        self.images.len() + self.overlays.len() > 1
     }
 
     /// An image by its name.
@@ -121,10 +173,14 @@ impl SetRequest {
         match error {
             BuildError::Interrupted | BuildError::Image { .. } => error,
             error if !self.has_several() => error,
-            error => BuildError::Image {
-                image: self.images[image.index()].name.clone(),
-                error: Box::new(error),
-            },
+            error => {
+                let mut outcomes = self.outcomes();
+                let found = outcomes.find(|(number, ..)| *number == image);
+                BuildError::Image {
+                    image: found.map_or_else(String::new, |(_, name, _)| name.to_owned()),
+                    error: Box::new(error),
+                }
+            }
         }
     }
 }
