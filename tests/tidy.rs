@@ -11,7 +11,7 @@ const LINES_MAX: usize = 700;
 /// numbers when a file shrinks; do not raise them.
 const LONGER: &[(&str, usize)] = &[
     ("crates/dockerfile/src/expand.rs", 850),
-    ("crates/registry/src/exchange.rs", 950),
+    ("crates/registry/src/exchange.rs", 900),
     ("crates/store/src/dir.rs", 900),
     ("crates/store/src/gc.rs", 800),
 ];

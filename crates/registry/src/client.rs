@@ -7,6 +7,7 @@ use oci::{Descriptor, Digest, Document, MediaType, Reference, Repository, Tag};
 
 use crate::error::{ErrorKind, Operation};
 use crate::exchange::{Hosts, of_failure};
+use crate::{Access, Lookup, access};
 use crate::{
     BlobReader, BlobSource, BlobStream, ClientOptions, ConsumeError, Error, MountOutcome, Progress,
     PushOptions, Pushed, Selector, Traffic,
@@ -44,6 +45,42 @@ impl Client {
             .transport
             .client_for_others()
             .map_err(|failure| of_failure(failure, Operation::Configure, "other services"))
+    }
+
+    /// The account that is used for a repository, and where it was looked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Credentials`] when whoever should know the account cannot say it.
+    pub async fn account(&self, repository: &Repository) -> Result<Lookup, Error> {
+        access::account(&self.hosts, repository).await
+    }
+
+    /// Whether the registry at `host` accepts our account for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthorized`] when it does not; see [`Error`].
+    pub async fn check_login(&self, host: &str) -> Result<(), Error> {
+        access::check_login(&self.hosts, host).await
+    }
+
+    /// Whether our account may pull what `reference` names.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not say. A refusal is an outcome.
+    pub async fn may_pull(&self, reference: &Reference) -> Result<Access, Error> {
+        access::may_pull(&self.hosts, reference).await
+    }
+
+    /// Whether our account may push to `repository`: an upload is opened and cancelled.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not say. A refusal is an outcome.
+    pub async fn may_push(&self, repository: &Repository) -> Result<Access, Error> {
+        access::may_push(&self.hosts, repository).await
     }
 
     /// What has been sent and received so far.

@@ -109,6 +109,8 @@ pub enum Operation {
     Delete,
     /// Asking for a token.
     Authenticate,
+    /// Asking whether an account is accepted, and for what.
+    CheckAccess,
 }
 
 /// One entry of a registry's error document (distribution specification,
@@ -153,6 +155,7 @@ impl Operation {
             Self::AddReferrer => "attach to",
             Self::Delete => "delete",
             Self::Authenticate => "get a token for",
+            Self::CheckAccess => "check the access to",
         }
     }
 }

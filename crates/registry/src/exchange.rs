@@ -10,7 +10,6 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use oci::Digest;
 use reqwest::Url;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 use tokio::time::Instant;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::{Account, Challenge, Credential, Found, Scope, Token, TokenAnswer, challenges};
 use crate::endpoint::{Endpoint, approach};
 use crate::error::{Error, ErrorKind, Operation, RegistryMessage};
+use crate::error_document::messages;
 use crate::options::ClientOptions;
 use crate::origin::Origin;
 use crate::retry::{Budget, Exhausted, is_transient, retry_after};
@@ -33,8 +33,6 @@ const REFUSALS_MAX: u32 = 2;
 const ROUNDS_MAX: u32 = 12;
 /// How often a redirect that has expired is asked for again (R10).
 const EXPIRED_MAX: u32 = 2;
-/// The most entries of an error document that are kept.
-const MESSAGES_MAX: usize = 10;
 
 /// What is known about the hosts of all registries.
 pub(crate) struct Hosts {
@@ -72,6 +70,8 @@ pub(crate) struct Exchange<'a> {
     /// What messages call the thing.
     pub(crate) subject: String,
     scopes: Vec<Scope>,
+    /// As whom the last request was made.
+    used: std::sync::Mutex<Option<Account>>,
 }
 
 /// A request that can be sent any number of times.
@@ -149,6 +149,7 @@ impl Hosts {
             operation,
             subject: subject.to_string(),
             scopes,
+            used: std::sync::Mutex::default(),
         }
     }
 }
@@ -444,6 +445,14 @@ impl Exchange<'_> {
 
     /// What to send along, as far as it is known what the host wants.
     pub(crate) async fn proof(&self, standing: &Standing) -> Result<Proof, Error> {
+        let proof = self.make_proof(standing).await?;
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.clone_from(&proof.account);
+        drop(used);
+        Ok(proof)
+    }
+
+    async fn make_proof(&self, standing: &Standing) -> Result<Proof, Error> {
         let mut scopes: Vec<String> = self.scopes.iter().map(Scope::to_string).collect();
         scopes.extend(standing.extra_scope.clone());
         let mut proof = Proof {
@@ -489,9 +498,20 @@ impl Exchange<'_> {
                     proof.account = Some(account.clone());
                     return Ok(proof);
                 }
-                let (token, account, withheld) = self
-                    .token(&realm, service.as_deref(), &scopes, found)
-                    .await?;
+                let service = service.as_deref();
+                let asked = self.token(&realm, service, &scopes, found.clone()).await;
+                let (token, account, withheld) = match asked {
+                    // What a helper said some minutes ago may have ended: it is asked once more.
+                    Err(error) if *error.kind() == ErrorKind::Unauthorized && !ask_again => {
+                        match self.account(true).await? {
+                            Some(fresh) if found.as_ref().is_some_and(|old| old.0 != fresh.0) => {
+                                self.token(&realm, service, &scopes, Some(fresh)).await?
+                            }
+                            _ => return Err(error),
+                        }
+                    }
+                    asked => asked?,
+                };
                 proof.header = Some(self.bearer(token.secret.expose())?);
                 proof.account = account.clone();
                 proof.withheld = withheld;
@@ -544,7 +564,13 @@ impl Exchange<'_> {
             && chosen == Challenge::Basic
             && self.account(standing.asked_again).await?.is_none();
         if no_account || standing.refusals >= REFUSALS_MAX || standing.rounds >= ROUNDS_MAX {
-            let error = self.refused(answer, proof.account.as_ref()).await;
+            let mut error = self.refused(answer, proof.account.as_ref()).await;
+            if proof.account.is_some() && !proof.key.is_empty() {
+                error = error.what(format!(
+                    "the registry does not accept the credentials for {}",
+                    proof.key
+                ));
+            }
             return Err(match (&proof.account, proof.withheld) {
                 (_, Some(withheld)) => error.hint(withheld),
                 (None, None) => error.hint(format!(
@@ -584,7 +610,14 @@ impl Exchange<'_> {
             .credentials
             .find(&self.host.name, &self.endpoint.path, ask_again)
             .await
-            .map_err(|error| self.error(ErrorKind::Credentials).because(error))
+            .map_err(|error| {
+                let advice = error.advice();
+                let error = self.error(ErrorKind::Credentials).because(error);
+                match advice {
+                    Some(advice) => error.hint(advice),
+                    None => error,
+                }
+            })
     }
 
     fn basic(&self, credential: &Credential, account: &Account) -> Result<HeaderValue, Error> {
@@ -783,11 +816,17 @@ impl Exchange<'_> {
             500.. => ErrorKind::Server,
             _ => ErrorKind::Refused,
         };
+        let is_denied = kind == ErrorKind::Denied;
         let mut error = self
             .error(kind)
             .status(status)
             .url(answer.url())
             .messages(messages);
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = account.or(used.as_ref());
+        if let Some(scope) = self.scopes.last().filter(|_| is_denied) {
+            error = error.what(scope.denied(account.is_some()));
+        }
         if let Some(account) = account {
             error = error.account(account);
         }
@@ -836,78 +875,4 @@ fn basic_header(username: &str, password: &str) -> HeaderValue {
         .expect("base64 consists of visible characters");
     value.set_sensitive(true);
     value
-}
-
-/// The entries of an error document, or its first line when it is no JSON.
-fn messages(body: &[u8]) -> Vec<RegistryMessage> {
-    const MESSAGE_CHARS_MAX: usize = 300;
-    const CODE_CHARS_MAX: usize = 60;
-    let clean = |text: &str, chars_max: usize| -> String {
-        text.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(chars_max)
-            .collect()
-    };
-    let Ok(document) = serde_json::from_slice::<serde_json::Value>(body) else {
-        // A web page says nothing to a terminal.
-        let text = String::from_utf8_lossy(body);
-        let line = text.trim().lines().next().unwrap_or("");
-        if line.is_empty() || line.starts_with('<') {
-            return Vec::new();
-        }
-        return vec![RegistryMessage {
-            code: String::new(),
-            message: clean(line, MESSAGE_CHARS_MAX),
-            digest: None,
-        }];
-    };
-    let text =
-        |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let entries = match document["errors"].as_array() {
-        Some(entries) => entries.as_slice(),
-        // Token services answer {"details": …} or {"error_description": …}.
-        None => {
-            let said = ["details", "error_description", "message", "error"]
-                .iter()
-                .find_map(|key| document[*key].as_str());
-            return said
-                .map(|said| RegistryMessage {
-                    code: String::new(),
-                    message: clean(said, MESSAGE_CHARS_MAX),
-                    digest: None,
-                })
-                .into_iter()
-                .collect();
-        }
-    };
-    entries
-        .iter()
-        .take(MESSAGES_MAX)
-        .map(|entry| {
-            let message = text(entry, "message");
-            RegistryMessage {
-                code: clean(&text(entry, "code"), CODE_CHARS_MAX),
-                digest: digest_in(&entry["detail"]).or_else(|| digest_in_text(&message)),
-                message: clean(&message, MESSAGE_CHARS_MAX),
-            }
-        })
-        .collect()
-}
-
-/// The digest in an entry's detail, whose form is left to the registry.
-fn digest_in(detail: &serde_json::Value) -> Option<Digest> {
-    match detail {
-        serde_json::Value::String(text) => digest_in_text(text),
-        serde_json::Value::Object(fields) => fields
-            .iter()
-            .filter(|(key, _)| key.eq_ignore_ascii_case("digest"))
-            .find_map(|(_, value)| digest_in(value)),
-        serde_json::Value::Array(entries) => entries.iter().find_map(digest_in),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => None,
-    }
-}
-
-fn digest_in_text(text: &str) -> Option<Digest> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
-        .find_map(|word| word.parse().ok())
 }

@@ -12,6 +12,7 @@
 //! [`RegistrySettings`] or [`CredentialSources`]. It never moves a tag on its
 //! own account and knows nothing of builds, layers or caches.
 
+mod access;
 mod auth;
 mod blob;
 mod blob_range;
@@ -21,6 +22,7 @@ mod client;
 mod delete;
 mod endpoint;
 mod error;
+mod error_document;
 mod exchange;
 mod manifest;
 mod options;
@@ -34,9 +36,11 @@ mod traffic;
 mod transport;
 mod upload;
 
+pub use access::Access;
 pub use auth::{
-    Account, ConfigFileError, Credential, CredentialError, CredentialSources, CredentialStore,
-    HelperError, Secret,
+    Account, AccountKeeper, ConfigFileError, Credential, CredentialError, CredentialProvider,
+    CredentialSources, CredentialStore, EditError, HelperError, HelperPlan, KeepError, Kept,
+    Lookup, Provided, ProviderError, Secret, server_key,
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
 pub use blob_range::RANGE_BYTES_MAX;

@@ -586,7 +586,7 @@ impl Upload<'_> {
 }
 
 /// The place to go on at. May be anywhere that the origin policy allows (D03).
-async fn location(exchange: &Exchange<'_>, answer: &Answer) -> Result<Url, Error> {
+pub(crate) async fn location(exchange: &Exchange<'_>, answer: &Answer) -> Result<Url, Error> {
     let refuse = |what: String| {
         exchange
             .error(ErrorKind::Protocol)
@@ -633,7 +633,7 @@ fn with_digest(session: &Url, descriptor: &Descriptor) -> Url {
 
 /// Closes a session that is not needed. That it fails harms nobody: registries
 /// forget old sessions.
-async fn cancel(exchange: &Exchange<'_>, session: Url) {
+pub(crate) async fn cancel(exchange: &Exchange<'_>, session: Url) {
     let ask = Ask::new(Method::DELETE, session, exchange.timing().idle);
     let _ = exchange.send_up_to(&ask, 1).await;
 }

@@ -100,6 +100,21 @@ struct RawAccount {
     registrytoken: Option<String>,
 }
 
+/// What may stand in `DOCKER_AUTH_CONFIG`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVariable {
+    #[expect(dead_code, reason = "only its form is looked at")]
+    auths: UniqueMap<RawVariableAccount>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVariableAccount {
+    #[expect(dead_code, reason = "only its form is looked at")]
+    auth: Option<String>,
+}
+
 /// A map in which a key that stands twice is an error: which of two accounts is
 /// meant cannot be known.
 struct UniqueMap<V>(BTreeMap<String, V>);
@@ -225,6 +240,28 @@ impl ConfigFile {
                 HelperName::parse(&store).map_err(|reason| fail("credsStore".into(), reason))?;
         }
         Ok(config)
+    }
+
+    /// Reads `DOCKER_AUTH_CONFIG`, of which docker takes nothing but `auths` with `auth`: anything
+    /// else in it is a mistake, and would have no effect.
+    pub(crate) fn parse_variable(name: &str, bytes: &[u8]) -> Result<Self, ConfigFileError> {
+        let config = Self::parse(name, bytes)?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(config);
+        }
+        let strict: Result<RawVariable, _> = serde_json::from_slice(bytes);
+        match strict {
+            Ok(_) => Ok(config),
+            Err(error) => Err(ConfigFileError::Syntax {
+                name: name.to_owned(),
+                reason: format!(
+                    "only `auths` may stand there, and only `auth` in its entries (line {} column \
+                     {})",
+                    error.line(),
+                    error.column()
+                ),
+            }),
+        }
     }
 
     fn has_secrets(&self) -> bool {

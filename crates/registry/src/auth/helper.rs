@@ -129,17 +129,37 @@ impl HelperSettings {
         helper: &HelperName,
         server: &str,
     ) -> Result<Option<Credential>, HelperError> {
-        if server.chars().any(char::is_control) {
-            return Err(HelperError::Server(
-                server
-                    .chars()
-                    .filter(|c| !c.is_control())
-                    .take(100)
-                    .collect(),
-            ));
-        }
+        check_server(server)?;
         let program = self.find(&helper.program())?;
-        self.run(&program, server).await
+        let ended = self.run(&program, "get", &format!("{server}\n")).await?;
+        read_account(&program, ended)
+    }
+
+    /// Has `helper` keep an account.
+    pub(crate) async fn store(
+        &self,
+        helper: &HelperName,
+        server: &str,
+        user: &str,
+        secret: &str,
+    ) -> Result<(), HelperError> {
+        check_server(server)?;
+        let program = self.find(&helper.program())?;
+        let account = serde_json::json!({
+            "ServerURL": server,
+            "Username": user,
+            "Secret": secret,
+        });
+        let ended = self.run(&program, "store", &account.to_string()).await?;
+        ended.successful(&program, &[secret])
+    }
+
+    /// Has `helper` forget an account.
+    pub(crate) async fn erase(&self, helper: &HelperName, server: &str) -> Result<(), HelperError> {
+        check_server(server)?;
+        let program = self.find(&helper.program())?;
+        let ended = self.run(&program, "erase", &format!("{server}\n")).await?;
+        ended.successful(&program, &[])
     }
 
     /// The first executable of that name in an absolute directory of the search
@@ -160,14 +180,14 @@ impl HelperSettings {
             })
     }
 
-    async fn run(&self, program: &Path, server: &str) -> Result<Option<Credential>, HelperError> {
+    async fn run(&self, program: &Path, verb: &str, input: &str) -> Result<Ended, HelperError> {
         let fail = |source| HelperError::Run {
             program: program.to_owned(),
             source,
         };
         let mut command = tokio::process::Command::new(program);
         command
-            .arg("get")
+            .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -179,7 +199,7 @@ impl HelperSettings {
         }
         let mut child = command.spawn().map_err(fail)?;
         let group = child.id();
-        match tokio::time::timeout(self.time_max, talk(program, &mut child, server)).await {
+        match tokio::time::timeout(self.time_max, talk(program, &mut child, input)).await {
             Ok(result) => result,
             Err(_) => {
                 // What the helper started goes with it.
@@ -199,12 +219,55 @@ impl HelperSettings {
     }
 }
 
-/// Asks a running helper for an account, by the protocol.
+/// A helper that has ended, with what it printed.
+struct Ended {
+    status: std::process::ExitStatus,
+    output: Vec<u8>,
+    complaint: Vec<u8>,
+}
+
+impl Ended {
+    /// Why it failed, in its words; by the protocol they are on stdout.
+    fn failure(&self, program: &Path, secrets: &[&str]) -> HelperError {
+        let (said, complaint) = (reason(&self.output), reason(&self.complaint));
+        let mut message = match (said.is_empty(), complaint.is_empty()) {
+            (false, _) => said,
+            (true, false) => complaint,
+            (true, true) => self.status.to_string(),
+        };
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            message = message.replace(secret, "…");
+        }
+        HelperError::Failed {
+            program: program.to_owned(),
+            message,
+        }
+    }
+
+    fn successful(&self, program: &Path, secrets: &[&str]) -> Result<(), HelperError> {
+        match self.status.success() {
+            true => Ok(()),
+            false => Err(self.failure(program, secrets)),
+        }
+    }
+}
+
+/// A name of two lines would be another server's (CVE-2020-5260 is the class).
+fn check_server(server: &str) -> Result<(), HelperError> {
+    const SHOWN_CHARS_MAX: usize = 100;
+    if !server.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let shown = server.chars().filter(|c| !c.is_control());
+    Err(HelperError::Server(shown.take(SHOWN_CHARS_MAX).collect()))
+}
+
+/// Says something to a running helper, and hears it out.
 async fn talk(
     program: &Path,
     child: &mut tokio::process::Child,
-    server: &str,
-) -> Result<Option<Credential>, HelperError> {
+    input: &str,
+) -> Result<Ended, HelperError> {
     let fail = |source| HelperError::Run {
         program: program.to_owned(),
         source,
@@ -213,7 +276,7 @@ async fn talk(
     let send = async {
         if let Some(mut stdin) = stdin {
             // A helper that knows without asking may close its input early.
-            let _ = stdin.write_all(format!("{server}\n").as_bytes()).await;
+            let _ = stdin.write_all(input.as_bytes()).await;
         }
     };
     // Output that is not wanted any more ends the helper by a broken pipe.
@@ -229,28 +292,27 @@ async fn talk(
         });
     }
     let status = child.wait().await.map_err(fail)?;
-    if !status.success() {
-        // By the protocol the reason is on stdout.
-        if message(&output).contains(NOT_FOUND) {
+    Ok(Ended {
+        status,
+        output,
+        complaint,
+    })
+}
+
+/// What a helper answered to `get`.
+fn read_account(program: &Path, ended: Ended) -> Result<Option<Credential>, HelperError> {
+    if !ended.status.success() {
+        if message(&ended.output).contains(NOT_FOUND) {
             return Ok(None);
         }
-        let (said, complaint) = (reason(&output), reason(&complaint));
-        let reason = match (said.is_empty(), complaint.is_empty()) {
-            (false, _) => said,
-            (true, false) => complaint,
-            (true, true) => status.to_string(),
-        };
-        return Err(HelperError::Failed {
-            program: program.to_owned(),
-            message: reason,
-        });
+        return Err(ended.failure(program, &[]));
     }
     let junk = |reason| HelperError::Junk {
         program: program.to_owned(),
         reason,
     };
-    let answer: Answer =
-        serde_json::from_slice(&output).map_err(|_| junk("it is not the JSON of an account"))?;
+    let answer: Answer = serde_json::from_slice(&ended.output)
+        .map_err(|_| junk("it is not the JSON of an account"))?;
     match (answer.username, answer.secret) {
         (_, None) => Err(junk("`Secret` is missing")),
         // Some helpers answer so when they have nothing.

@@ -82,6 +82,21 @@ impl Scope {
     pub(crate) fn is_push(&self) -> bool {
         self.actions == Actions::Push
     }
+
+    /// What is denied, in words (R03).
+    pub(crate) fn denied(&self, has_account: bool) -> String {
+        let who = match has_account {
+            true => "the account",
+            false => "who has no account",
+        };
+        let action = match self.actions {
+            Actions::Pull => "pull from",
+            Actions::Push => "push to",
+            Actions::Delete => "delete from",
+            Actions::Catalog => return format!("{who} may not list the repositories"),
+        };
+        format!("{who} may not {action} repository `{}`", self.repository)
+    }
 }
 
 impl fmt::Display for Scope {
