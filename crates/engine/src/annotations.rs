@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use oci::Platform;
+use graph::Identity;
+use oci::{ImageConfig, Platform};
 
 /// What an annotation is put on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,28 @@ impl Annotations {
     /// Adds all of another list.
     pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
+    }
+
+    /// Adds what a finished image says of itself, as its labels have it: a label that somebody
+    /// wrote counts here too. Annotations that were asked for win.
+    pub(crate) fn identify(&mut self, identity: Option<&Identity>, config: &ImageConfig) {
+        for key in identity.iter().flat_map(|identity| identity.keys()) {
+            if let Some(value) = config.config.labels.get(key) {
+                self.add_first(Annotated::Manifest(None), key, value);
+            }
+        }
+    }
+
+    /// Adds what is said of all images of an index.
+    pub(crate) fn identify_index(&mut self, identity: &Identity) {
+        for (key, value) in &identity.labels {
+            self.add_first(Annotated::Index, key, value);
+        }
+    }
+
+    /// Adds one that anything else with its place and name wins over.
+    fn add_first(&mut self, on: Annotated, name: &str, value: &str) {
+        self.0.insert(0, (on, name.to_owned(), value.to_owned()));
     }
 
     /// Everything, in order.

@@ -423,6 +423,7 @@ impl Build {
                 let name = inline::ANNOTATION.to_owned();
                 annotations.add(Annotated::Manifest(None), name, value);
             }
+            annotations.identify(request.graph.identity.as_ref(), &target.config);
             let image = assemble(target, output, &annotations, &created);
             by_image.entry(target.image).or_default().push(image);
         }
@@ -433,7 +434,13 @@ impl Build {
                     let image = images.pop().expect("an image has a target");
                     ImageSet::single(image, &request.annotations)
                 }
-                Shape::Index(_) => ImageSet::indexed(images, &request.annotations),
+                Shape::Index(_) => {
+                    let mut annotations = request.annotations.clone();
+                    if let Some(identity) = &request.graph.identity {
+                        annotations.identify_index(identity);
+                    }
+                    ImageSet::indexed(images, &annotations)
+                }
             }
         });
         sets.collect()

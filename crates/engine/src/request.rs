@@ -1,6 +1,6 @@
 //! What is asked of a build, with every default applied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use dockerfile::remote::{GitAddress, HttpAddress};
@@ -30,6 +30,8 @@ pub struct BuildRequest {
     pub shape: Shape,
     /// The names of the image.
     pub tags: Vec<Reference>,
+    /// Those of the names that are never moved to another digest in a registry; the others are.
+    pub immutable_tags: BTreeSet<Reference>,
     /// Annotations of what is made.
     pub annotations: Annotations,
     /// What is to be made of the image. Empty keeps it in the store only.

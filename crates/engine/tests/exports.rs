@@ -86,6 +86,7 @@ impl Bench {
             graph: graph::Request::new(Platform::host(), Platform::host()),
             shape: Shape::Image,
             tags: self.tags.clone(),
+            immutable_tags: Default::default(),
             annotations: Annotations::default(),
             outputs,
             pull: false,

@@ -13,6 +13,7 @@ mod check;
 mod distinct;
 mod forecast;
 mod from_rules;
+mod identity;
 mod ignored;
 mod image;
 mod image_name;
@@ -32,6 +33,7 @@ mod trigger;
 
 pub use check::{Checked, check};
 pub use forecast::{Forecast, forecast};
+pub use identity::{BASE_DIGEST, BASE_NAME, Identity};
 pub use ignored::copies_of_ignored;
 pub use image::{BaseImage, BaseLayer, HistoryEntry, TargetImage};
 pub use image_name::{ImageName, LayoutImage};

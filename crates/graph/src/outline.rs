@@ -186,7 +186,7 @@ impl Gatherer<'_> {
     /// What an ARG is in this build, and what its default is made from.
     fn value(&self, declaration: &ArgDeclaration, scope: &Scope) -> (Option<String>, Vec<String>) {
         let name = &declaration.name.value;
-        match (self.request.build_args.get(name), &declaration.default) {
+        match (self.request.argument(name), &declaration.default) {
             (Some(given), _) => (Some(given.clone()), Vec::new()),
             (None, None) => (None, Vec::new()),
             (None, Some(default)) => match expand(&default.value, self.escape, scope) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use oci::Platform;
 
-use crate::{ImageName, ImageNumber, TargetImage};
+use crate::{Identity, ImageName, ImageNumber, TargetImage};
 
 /// Everything beside the Dockerfile that decides what is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,9 @@ pub struct Request {
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
+    /// Values for arguments that the Dockerfile declares and nobody gives, such as the commit. They
+    /// win over its defaults, and nothing is said where nothing declares them.
+    pub offered_args: BTreeMap<String, String>,
     /// What the image is to run on.
     pub platform: Platform,
     /// Nobody asked for `platform`: an image on a base of another platform keeps that one (I13).
@@ -27,6 +30,8 @@ pub struct Request {
     pub build_platform: Platform,
     /// `--label`: these win over the labels of the Dockerfile (I6).
     pub labels: BTreeMap<String, String>,
+    /// What the image is to say of its sources and of its base.
+    pub identity: Option<Identity>,
     /// The network of every RUN that does not name one.
     pub network: Network,
     /// `--add-host`, in order.
@@ -58,6 +63,7 @@ impl Request {
         Self {
             target: None,
             build_args: BTreeMap::new(),
+            offered_args: BTreeMap::new(),
             platform,
             platform_is_default: true,
             one_of_several: false,
@@ -65,6 +71,7 @@ impl Request {
             image_shown: None,
             build_platform,
             labels: BTreeMap::new(),
+            identity: None,
             network: Network::Default,
             extra_hosts: Vec::new(),
             contexts: BTreeMap::new(),
@@ -77,6 +84,12 @@ impl Request {
             cgroup_parent: None,
             runs: true,
         }
+    }
+
+    /// The value of a declared argument, if it has one besides the Dockerfile's own.
+    pub fn argument(&self, name: &str) -> Option<&String> {
+        let given = self.build_args.get(name);
+        given.or_else(|| self.offered_args.get(name))
     }
 }
 

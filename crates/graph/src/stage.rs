@@ -361,7 +361,7 @@ impl Source {
         let mut globals = Scope::predefined(request, target_stage);
         for declaration in &global_arguments {
             let name = &declaration.name.value;
-            match (request.build_args.get(name), &declaration.default) {
+            match (request.argument(name), &declaration.default) {
                 (Some(value), _) => globals.set(name, value),
                 (None, None) => {}
                 (None, Some(default)) => {

@@ -429,6 +429,7 @@ impl BuildArguments {
                 outputs => outputs.to_vec(),
             },
             tags,
+            immutable_tags: Default::default(),
             annotations,
             pull: self.pull,
             no_cache: self.no_cache,

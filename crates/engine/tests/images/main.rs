@@ -116,6 +116,7 @@ impl Bench {
             graph: graph::Request::new(Platform::host(), Platform::host()),
             shape: Shape::Image,
             tags: vec![format!("{}/out:1", self.registry.host()).parse().unwrap()],
+            immutable_tags: Default::default(),
             annotations: Annotations::default(),
             outputs: vec![Output::Registry],
             pull: false,

@@ -50,7 +50,7 @@ impl Lowerer<'_> {
             if !self.declared.contains(name) {
                 self.declared.push(name.clone());
             }
-            values.push(match (self.request.build_args.get(name), default) {
+            values.push(match (self.request.argument(name), default) {
                 (Some(value), _) => Some(value.clone()),
                 (None, Some(default)) => Some(self.expand(state, line, default)?),
                 (None, None) => self.set.source.globals.value(name).map(str::to_owned),
@@ -103,6 +103,7 @@ impl Lowerer<'_> {
                 return self.error(line, key.span, "a label needs a name", "empty");
             }
             shown.push_str(&format!(" {}={value}", key.value));
+            state.own_labels.insert(key.value.clone());
             state.container().labels.insert(key.value, value);
         }
         state.record(shown, None);

@@ -13,18 +13,18 @@ mod render;
 mod run;
 mod workdir;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use dockerfile::suggest::nearest;
 use dockerfile::{Diagnostic, ExpandErrorKind, InstructionKind, Rule, Span, Spanned, expand};
-use oci::{ContainerConfig, History, ImageConfig, Platform, RootFs};
+use oci::{ContainerConfig, Digest, History, ImageConfig, Platform, RootFs};
 
 use crate::build_arguments::{is_for_the_scanner, needs_no_declaration};
 use crate::scope::Scope;
 use crate::stage::{Planned, Stage, StageBase, expand_error};
 use crate::{
-    BaseImage, BuildGraph, HistoryEntry, Origin, Request, StageSet, Step, StepId, StepKind,
-    TargetImage, Variable, paths,
+    BaseImage, BuildGraph, HistoryEntry, ImageName, Origin, Request, StageSet, Step, StepId,
+    StepKind, TargetImage, Variable, paths,
 };
 
 /// What is searched for programs when neither the base nor the Dockerfile says so (F14).
@@ -125,6 +125,10 @@ struct State {
     sets_directory: bool,
     /// Nobody knows what the base says, variables included.
     base_is_assumed: bool,
+    /// The image at the bottom, if it is one that was looked up.
+    base: Option<(ImageName, Digest)>,
+    /// The labels that this file sets, and not an image below.
+    own_labels: BTreeSet<String>,
     /// Steps of this stage that have been named, and how many there will be.
     step_number: usize,
     step_count: usize,
@@ -223,6 +227,7 @@ impl<'s> Lowerer<'s> {
                 );
                 let text = format!("FROM {}", base_name(base));
                 state.base_is_assumed = self.set.images_are_assumed;
+                state.base = Some((base.reference.clone(), base.manifest.digest.clone()));
                 let title = self.title(&mut state, stage, &text);
                 let kind = StepKind::Base(Box::new(base.clone()));
                 state.step = self.push(kind, stage.span, title, stage.shown.clone());
@@ -505,9 +510,14 @@ impl<'s> Lowerer<'s> {
             step,
             mut config,
             history,
+            base,
+            own_labels,
             ..
         } = state;
         self.set_platform(&mut config);
+        if let Some(identity) = &self.request.identity {
+            identity.apply(&mut config.config.labels, &own_labels, base.as_ref());
+        }
         config.config.labels.extend(self.request.labels.clone());
         targets.push(TargetImage {
             image: self.request.image,
@@ -570,6 +580,8 @@ impl State {
             sets_command: false,
             sets_directory: false,
             base_is_assumed: false,
+            base: None,
+            own_labels: BTreeSet::new(),
             step_number: 0,
             step_count,
         }

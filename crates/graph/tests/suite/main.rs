@@ -2,6 +2,7 @@
 
 mod anything;
 mod corpus;
+mod identity;
 mod join;
 mod keys;
 mod lint_pages;
