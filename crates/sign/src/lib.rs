@@ -5,6 +5,7 @@
 //! a signer's or a timestamp authority's.
 
 mod certificate;
+mod cosign;
 mod der;
 mod key;
 pub mod packages;
@@ -13,10 +14,15 @@ pub mod purl;
 pub mod sbom;
 pub mod statement;
 mod notary;
+mod signify;
 mod timestamp;
 
 pub use certificate::{
     Certificate, CertificateError, Chain, ChainError, Identity, IdentityError, Purpose, Rule,
+};
+pub use cosign::{
+    COSIGN_SIGNATURES_MAX, CosignRefusal, CosignSigner, CosignVerified, SIGNATURE_ANNOTATION,
+    SIMPLE_SIGNING_BYTES_MAX, SIMPLE_SIGNING_TYPE, signature_tag, verify_cosign,
 };
 pub use key::{
     KeyError, KeyKind, PEM_BYTES_MAX, Passphrase, PemError, PrivateKey, PublicKey, PublicKeyError,
@@ -26,6 +32,9 @@ pub use notary::{
     Check, Checks, Draft, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, Identities,
     NOTARY_ARTIFACT_TYPE, NotaryRefusal, NotarySigner, SignerError, THUMBPRINTS, Trust,
     TrustPolicyError, Verified, envelope_of, read_trust_policy, verify_notary,
+};
+pub use signify::{
+    Signify, SignifyCredentials, SignifyCredentialsError, SignifyError, SignifyTiming,
 };
 pub use timestamp::{TimestampAuthority, TimestampError, TokenError};
 

@@ -12,6 +12,7 @@
 //!   everything that can be checked.
 //! * [`program()`]: the smallest programs for several processors.
 //! * [`Web`]: pages in memory, with validators and faults.
+//! * [`SigningService`]: a signing service with mutual TLS and faults.
 //! * [`Bucket`]: services that keep objects, with signatures and faults.
 //! * [`Google`]: services that give access tokens, with checks and faults.
 //! * [`tar`]: reads and writes tar streams independently of the code under
@@ -22,6 +23,7 @@ mod google;
 mod image;
 mod program;
 mod registry;
+mod signing_service;
 pub mod tar;
 mod validate;
 mod web;
@@ -35,5 +37,6 @@ pub use registry::{
     Action, Auth, Endpoint, ImmutableTags, Match, Options, Realm, Recorded, Registry,
     UploadLocation,
 };
+pub use signing_service::{ClientSecret, ServerCertificate, ServiceAnswer, SigningService};
 pub use validate::{ValidImage, ValidLayer, validate_image};
 pub use web::{Page, PageFault, Visit, Web};
