@@ -8,13 +8,13 @@ mod certificate;
 mod cosign;
 mod der;
 mod key;
+mod notary;
 pub mod packages;
 pub mod provenance;
 pub mod purl;
 pub mod sbom;
-pub mod statement;
-mod notary;
 mod signify;
+pub mod statement;
 mod timestamp;
 
 pub use certificate::{

@@ -250,7 +250,7 @@ fn serve(
         let output = stream.get_mut();
         match answer.unwrap_or(ServiceAnswer::Accepted) {
             ServiceAnswer::Accepted => {
-                write!(output, "HTTP/1.1 202 OK\r\ncontent-length: 0\r\n\r\n")?
+                write!(output, "HTTP/1.1 202 OK\r\ncontent-length: 0\r\n\r\n")?;
             }
             ServiceAnswer::Status(status, body) => {
                 write!(
