@@ -5,6 +5,7 @@
 //! does nothing: it answers.
 
 mod channel;
+mod identity;
 mod tag;
 mod user_name;
 mod working_tree;
@@ -14,6 +15,12 @@ pub use channel::{
     Identity, Layout, LayoutError, Member, Passage, Pattern, RULE_BYTES_MAX, Refusal, Rule,
     RuleError, Seat, SourceFacts, TestOutcome, Unmet, admit, seats,
 };
-pub use tag::{PLACEHOLDERS, TAG_CHARS_MAX, TagTemplate, TagTemplateError, TagWords, sanitised};
+pub use identity::{
+    CREATED, OFFERED_ARGUMENTS, REVISION, SOURCE, VERSION, identity_labels, offered_arguments,
+};
+pub use tag::{
+    DirtyPolicy, PLACEHOLDERS, TAG_CHARS_MAX, TagError, TagPlan, TagPolicy, TagTemplate,
+    TagTemplateError, TagWishes, TagWords, dirty_suffix, plan_tags, sanitised,
+};
 pub use user_name::{UserName, UserNameError, UserNameSource, UserNameSources, user_name};
 pub use working_tree::WorkingTree;

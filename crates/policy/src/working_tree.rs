@@ -9,6 +9,8 @@ pub struct WorkingTree {
     pub commit_seconds: i64,
     /// Whether there are changes that are not committed, new files included.
     pub dirty: bool,
+    /// A digest of these changes, in hex: the same for the same names and contents.
+    pub changes: Option<String>,
     /// The branch; `None` when HEAD is detached.
     pub branch: Option<String>,
     /// `git describe` with the pattern of the tag rules, if there is a tag.

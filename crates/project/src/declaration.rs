@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use policy::{DirtyPolicy, TagPolicy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,31 +65,6 @@ pub struct TagRules {
     pub dirty: DirtyPolicy,
     /// Whether `latest` may be among the floating tags.
     pub allow_latest: bool,
-}
-
-/// A tag that never moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TagPolicy {
-    /// The whole commit.
-    GitSha,
-    /// Its first twelve digits.
-    GitShort,
-    /// The nearest tag, and how far away it is.
-    GitDescribe,
-}
-
-/// What a working tree with changes means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DirtyPolicy {
-    /// Nothing is pushed.
-    Refuse,
-    /// The tag says so: `-dirty-` and the first digits of the content's digest.
-    #[default]
-    Suffix,
-    /// The tag of the commit is used all the same.
-    Allow,
 }
 
 /// One image.

@@ -17,15 +17,16 @@ mod span;
 mod yaml;
 
 pub use declaration::{
-    Channel, ChannelLayout, Compatibility, DestinationDeclaration, DirtyPolicy, GoogleAccount,
-    HelmShape, HelmValues, ImageDeclaration, PLAIN, Project, SignatureEnvelope, SignerDeclaration,
-    SignerKind, TagPolicy, TagRules, Variant, VerifyPolicy,
+    Channel, ChannelLayout, Compatibility, DestinationDeclaration, GoogleAccount, HelmShape,
+    HelmValues, ImageDeclaration, PLAIN, Project, SignatureEnvelope, SignerDeclaration, SignerKind,
+    TagRules, Variant, VerifyPolicy,
 };
 pub use diagnostic::Diagnostic;
 pub use form::shown_path;
 pub use layers::{Layer, LayerError, Layered, Origin, Setting, Sourced, layered};
 pub use local::{read_lattice, read_local};
 pub use places::Places;
+pub use policy::{DirtyPolicy, TagPolicy};
 pub use read::{Declared, ReadError, read};
 pub use schema::schema;
 pub use span::Span;

@@ -1,5 +1,7 @@
 //! Tags with places to fill: `{branch}`, `release-{version}`.
 
+use std::fmt;
+
 use oci::Tag;
 
 use super::sanitise::sanitised;
@@ -13,7 +15,14 @@ const TEMPLATE_BYTES_MAX: usize = 256;
 /// A tag with places to fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TagTemplate {
+    text: String,
     parts: Vec<Part>,
+}
+
+impl fmt::Display for TagTemplate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +97,10 @@ impl TagTemplate {
         if !rest.is_empty() {
             parts.push(Part::Text(rest.to_owned()));
         }
-        let template = Self { parts };
+        let template = Self {
+            text: text.to_owned(),
+            parts,
+        };
         // With a word in every place it must be a tag.
         match template.joined(|_| Some("x")).map(|tag| tag.parse::<Tag>()) {
             Some(Ok(_)) => Ok(template),
