@@ -210,6 +210,9 @@ pub struct SignerDeclaration {
     /// A timestamp authority (RFC 3161).
     #[serde(default)]
     pub timestamp: Option<String>,
+    /// Its roots: a file of PEM certificates.
+    #[serde(default)]
+    pub timestamp_roots: Option<String>,
     /// The address of a signing service.
     #[serde(default)]
     pub endpoint: Option<String>,
@@ -248,6 +251,8 @@ pub struct VerifyPolicy {
     pub roots: Vec<String>,
     /// Identities that Notary signatures must be of: `x509.subject: CN=…`.
     pub identities: Vec<String>,
+    /// Roots of timestamp authorities: files of PEM certificates.
+    pub timestamp_roots: Vec<String>,
     /// Public keys of cosign signatures: files.
     pub keys: Vec<String>,
 }

@@ -30,7 +30,7 @@ pub(crate) async fn accompany(
 ) -> Result<(), DestinationError> {
     let repository = &destination.target.repository;
     for attachment in &destination.item.attachments {
-        store(client, repository, attachment).await?;
+        attach(client, repository, attachment).await?;
     }
     for seal in &destination.item.seals {
         let identity = seal.identity();
@@ -53,13 +53,18 @@ pub(crate) async fn accompany(
             }
         };
         for attachment in &sealed.attachments {
-            store(client, repository, attachment).await?;
+            attach(client, repository, attachment).await?;
         }
     }
     Ok(())
 }
 
-async fn store(
+/// Stores an attachment beside an image that is in a repository already. No tag of an image moves.
+///
+/// # Errors
+///
+/// When the registry does not take it.
+pub async fn attach(
     client: &Client,
     repository: &Repository,
     attachment: &Attachment,

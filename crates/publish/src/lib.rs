@@ -39,6 +39,7 @@ mod uploads;
 mod watcher;
 
 pub use address::{Address, AddressError, Choice, StoreName};
+pub use company::attach;
 pub use plan::{DESTINATIONS_MAX, InvalidPublication, TAGS_MAX};
 pub use publication::{BlobFault, Blobs, Content, ExpectedTag, Item, Publication, Target};
 pub use report::{PublishedImage, PublishedTag, REPORT_SCHEMA, Report, TagChange};

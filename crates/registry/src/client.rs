@@ -83,6 +83,18 @@ impl Client {
         access::may_push(&self.hosts, repository).await
     }
 
+    /// The same, showing a certificate of our own: `pem` has the chain and its key.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Tls`] for certificates that cannot be used.
+    pub fn http_as(&self, pem: &[u8]) -> Result<reqwest::Client, Error> {
+        self.hosts
+            .transport
+            .client_for_others_as(pem)
+            .map_err(|failure| of_failure(failure, Operation::Configure, "other services"))
+    }
+
     /// What has been sent and received so far.
     pub fn traffic(&self) -> Traffic {
         self.hosts.transport.counters.read()

@@ -137,17 +137,27 @@ impl Transport {
         self.client(Trust::System)
     }
 
+    /// The same, with a certificate of our own. Not kept: few are made.
+    pub(crate) fn client_for_others_as(&self, pem: &[u8]) -> Result<reqwest::Client, Failure> {
+        let identity = reqwest::Identity::from_pem(pem).map_err(unusable_client)?;
+        self.build(&Trust::System, Some(identity))
+    }
+
     fn client(&self, trust: Trust) -> Result<reqwest::Client, Failure> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&trust) {
             return Ok(client.clone());
         }
-        let client = self.build(&trust)?;
+        let client = self.build(&trust, None)?;
         clients.insert(trust, client.clone());
         Ok(client)
     }
 
-    fn build(&self, trust: &Trust) -> Result<reqwest::Client, Failure> {
+    fn build(
+        &self,
+        trust: &Trust,
+        identity: Option<reqwest::Identity>,
+    ) -> Result<reqwest::Client, Failure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(&self.options.user_agent)
             // Redirects are decided about in `exchange`, by the origin policy.
@@ -158,6 +168,9 @@ impl Transport {
             .http1_max_headers(HEADERS_MAX);
         for proxy in proxies(&self.options.proxies)? {
             builder = builder.proxy(proxy);
+        }
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
         }
         let mut roots = Vec::new();
         match trust {
@@ -188,12 +201,7 @@ impl Transport {
         builder
             .tls_certs_only(roots)
             .build()
-            .map_err(|error| Failure {
-                kind: ErrorKind::Tls,
-                what: Some("the certificates cannot be used".into()),
-                source: Some(Box::new(error)),
-                hint: None,
-            })
+            .map_err(unusable_client)
     }
 
     /// The first bundle that exists, or the roots that are compiled in.
@@ -400,6 +408,16 @@ impl RootCause {
         }
         let text = innermost.to_string();
         Self { text }
+    }
+}
+
+/// Certificates that no client can be made with.
+fn unusable_client(error: reqwest::Error) -> Failure {
+    Failure {
+        kind: ErrorKind::Tls,
+        what: Some("the certificates cannot be used".into()),
+        source: Some(Box::new(error)),
+        hint: None,
     }
 }
 
