@@ -13,6 +13,9 @@ use crate::render::{self, Presentation, Shape};
 /// The exit code of a bug: `EX_SOFTWARE` of sysexits.h.
 const EXIT_INTERNAL: u8 = 70;
 
+/// The exit code of a push to a tag that never moves and points at something else.
+const EXIT_TAG_CONFLICT: u8 = 3;
+
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 
@@ -166,6 +169,11 @@ impl From<BuildError> for ProgramError {
                 message,
                 hint,
                 source,
+            }
+            | BuildError::TagConflict {
+                message,
+                hint,
+                source,
             } => {
                 let mut program_error = Self::new(kind, message);
                 if let Some(source) = &source {
@@ -192,6 +200,7 @@ impl From<BuildError> for ProgramError {
 pub(crate) fn exit_code(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Failed => 1,
+        ErrorKind::TagConflict => EXIT_TAG_CONFLICT,
         ErrorKind::Input => 2,
         ErrorKind::Interrupted => EXIT_INTERRUPTED,
     }
@@ -279,6 +288,7 @@ mod tests {
     fn kinds_have_the_documented_codes() {
         assert_eq!(exit_code(ErrorKind::Failed), 1);
         assert_eq!(exit_code(ErrorKind::Input), 2);
+        assert_eq!(exit_code(ErrorKind::TagConflict), 3);
         assert_eq!(exit_code(ErrorKind::Interrupted), 130);
     }
 }

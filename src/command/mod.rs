@@ -7,6 +7,7 @@ mod channel;
 mod config;
 mod explain;
 mod lint;
+mod publish_options;
 mod push;
 mod shelf_address;
 mod store;

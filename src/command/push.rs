@@ -7,6 +7,7 @@ use engine::{ImageName, PushRequest};
 
 use super::build::values;
 use super::print_product;
+use super::publish_options::PublishOptions;
 use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
 use crate::error::ProgramError;
@@ -26,6 +27,9 @@ pub(crate) struct PushArguments {
     /// Names in registries to push to [default: the name of the image]
     #[arg(value_name = "DESTINATION")]
     destinations: Vec<String>,
+
+    #[command(flatten)]
+    publishing: PublishOptions,
 
     #[command(flatten)]
     progress: ProgressOptions,
@@ -70,6 +74,7 @@ fn run(
         engine::push(&request, ports).await
     })?;
     presentation.conclude_push(&report);
+    arguments.publishing.write_report(Some(&report.published))?;
     print_product(&format!("{}\n", report.manifest.digest))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -100,7 +105,11 @@ impl PushArguments {
             }
             (_, false) => {}
         }
+        let immutable_tags = self.publishing.immutable_tags(&destinations)?;
+        let publishing = self.publishing.publishing(&immutable_tags)?;
         Ok(PushRequest {
+            publishing,
+            immutable_tags,
             image,
             destinations,
         })

@@ -93,6 +93,7 @@ pub(crate) fn error(error: &ProgramError) -> String {
     let kind = match error.kind {
         ErrorKind::Input => "input",
         ErrorKind::Failed => "failed",
+        ErrorKind::TagConflict => "tag-conflict",
         ErrorKind::Interrupted => "interrupted",
     };
     let mut fields = Map::new();

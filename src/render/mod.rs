@@ -400,6 +400,7 @@ mod tests {
                 blobs_mounted: 2,
                 blobs_present: 3,
             },
+            published: None,
             outputs: vec![OutputReport::Published {
                 reference: "127.0.0.1:5000/x:1".parse().expect("a reference"),
                 unchanged: false,

@@ -19,7 +19,7 @@ use crate::drive::{Drive, DriveError, Reached};
 use crate::emulation::Emulation;
 use crate::error::BuildError;
 use crate::event::{Event, StepOutcome};
-use crate::export::registry::Uploads;
+use crate::export::registry::{self, Uploads};
 use crate::export::{self, Exported};
 use crate::failure::failed_step;
 use crate::footing::{Bases, MountedBase, Room};
@@ -103,6 +103,7 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
         definitions,
         mut steps,
         exported,
+        published,
     } = made?;
     for step in &mut steps {
         step.cause = explanation.cause_of(step.step.0);
@@ -129,6 +130,7 @@ pub async fn build_set(set: &SetRequest, ports: &Ports) -> Result<SetReport, Bui
         id,
         explanation,
         traffic,
+        published,
         duration: began.elapsed(),
     })
 }
@@ -148,6 +150,7 @@ struct Made {
     definitions: Vec<Option<Digest>>,
     steps: Vec<StepReport>,
     exported: Vec<Exported>,
+    published: Option<publish::Report>,
 }
 
 /// What becomes of what is noted of a build.
@@ -306,12 +309,13 @@ impl Build {
                 }
             }
             match self.export(set, ports, &images).await {
-                Ok(exported) => {
+                Ok((exported, published)) => {
                     return Ok(Made {
                         images,
                         definitions,
                         steps,
                         exported,
+                        published,
                     });
                 }
                 Err(error) if ports.interrupt.is_triggered() || !self.can_do_without() => {
@@ -447,25 +451,20 @@ impl Build {
     }
 
     /// Brings all images where they are to go; before the first one goes anywhere, all are kept.
+    /// Registries come last, for all images in one transaction.
     async fn export(
         &mut self,
         set: &SetRequest,
         ports: &Ports,
         sets: &[ImageSet],
-    ) -> Result<Vec<Exported>, BuildError> {
+    ) -> Result<(Vec<Exported>, Option<publish::Report>), BuildError> {
         for images in sets {
             export::keep(&ports.store, images).map_err(disk)?;
             provenance::remember(&ports.store, images, &self.origins);
         }
         let mut all = Vec::new();
         for ((number, _, request), images) in set.outcomes().zip(sets) {
-            let exporting = export::export(
-                request,
-                ports,
-                images,
-                &self.workshop.layers,
-                self.uploads[number.index()].take(),
-            );
+            let exporting = export::export(request, ports, images, &self.workshop.layers);
             let exported = tokio::select! {
                 exported = exporting => exported,
                 () = ports.interrupt.triggered() => Err(BuildError::Interrupted),
@@ -473,7 +472,45 @@ impl Build {
             self.cache_mounts_are_kept(ports).await;
             all.push(exported.map_err(|error| set.blame(number, error))?);
         }
-        Ok(all)
+        let published = self.publish(set, ports, sets, &mut all).await?;
+        Ok((all, published))
+    }
+
+    /// Publishes the images that go to registries.
+    async fn publish(
+        &mut self,
+        set: &SetRequest,
+        ports: &Ports,
+        sets: &[ImageSet],
+        exported: &mut [Exported],
+    ) -> Result<Option<publish::Report>, BuildError> {
+        let mut items = Vec::new();
+        let mut retag = false;
+        let mut shared = None;
+        for ((number, name, request), images) in set.outcomes().zip(sets) {
+            if let Some(uploads) = self.uploads[number.index()].take() {
+                items.push(uploads.item(name, images, request));
+                retag |= request.publishing.retag;
+                shared = Some(uploads.shared());
+            }
+        }
+        let Some(shared) = shared else {
+            return Ok(None);
+        };
+        let outcome = tokio::select! {
+            outcome = registry::publish_all(items, retag, shared, ports) => outcome?,
+            () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+        };
+        let mut traffic = Some(registry::traffic(&outcome));
+        for ((.., request), exported) in set.outcomes().zip(exported) {
+            if request.outputs.contains(&Output::Registry) {
+                let outputs = registry::outputs(&outcome, &request.tags);
+                exported.outputs.extend(outputs);
+                // It is not told by image: the first one has it all.
+                exported.traffic = traffic.take().unwrap_or_default();
+            }
+        }
+        Ok(Some(outcome.report))
     }
 
     /// Begins to take back what commands left in cache mounts.
@@ -513,12 +550,10 @@ impl Build {
 
 /// What brings layers to registries, for each image that is to go there.
 fn uploads(set: &SetRequest, ports: &Ports, origins: &Origins) -> Vec<Option<Uploads>> {
+    let shared = registry::uploads(ports);
     let uploads = set.outcomes().map(|(.., request)| {
-        request.outputs.contains(&Output::Registry).then(|| {
-            let reporter = Arc::clone(&ports.reporter);
-            let (store, client) = (ports.store.clone(), ports.client.clone());
-            Uploads::new(store, client, reporter, origins.clone(), &request.tags)
-        })
+        let is_pushed = request.outputs.contains(&Output::Registry);
+        is_pushed.then(|| Uploads::new(shared.clone(), ports, origins, &request.tags))
     });
     uploads.collect()
 }

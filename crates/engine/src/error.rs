@@ -9,6 +9,8 @@ pub enum ErrorKind {
     Input,
     /// The build or the publishing failed: exit code 1.
     Failed,
+    /// An immutable tag points at something else: exit code 3.
+    TagConflict,
     /// The user interrupted: exit code 130.
     Interrupted,
 }
@@ -59,6 +61,16 @@ pub enum BuildError {
         /// Why.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A tag that never moves points at something else.
+    #[error("{message}")]
+    TagConflict {
+        /// What was being done.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// Which tag, and where it points.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// One of several images cannot be had.
     #[error("{image}: {error}")]
     Image {
@@ -105,6 +117,7 @@ impl BuildError {
             Self::Dockerfile { .. } | Self::Input { .. } => ErrorKind::Input,
             Self::Step(step) if step.input => ErrorKind::Input,
             Self::Step(_) | Self::Failed { .. } | Self::Rules { .. } => ErrorKind::Failed,
+            Self::TagConflict { .. } => ErrorKind::TagConflict,
             Self::Image { error, .. } => error.kind(),
             Self::Interrupted => ErrorKind::Interrupted,
         }

@@ -41,6 +41,7 @@ mod place;
 mod plan;
 mod ports;
 mod provenance;
+mod publishing;
 mod push;
 mod queue;
 mod regular_file;
@@ -76,6 +77,7 @@ pub use interrupt::Interrupt;
 pub use inventory::{CachedStep, cached_steps, inventory};
 pub use overlay::{Overlay, OverlayImage, OverlaySource};
 pub use ports::{Ports, Post};
+pub use publishing::{Publishing, Seals};
 pub use push::{ImageName, PushReport, PushRequest, push};
 pub use report::{
     BuildReport, BuiltImage, ImageReport, OutputReport, SetReport, StepReport, Traffic,

@@ -1,24 +1,26 @@
 //! Sends an image of the store to registries, in the same transaction as a build
 //! does.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use oci::{
     DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Manifest, MediaType, Raw,
     Reference,
 };
+use publish::source::{self, Part, SourceError, Sources};
+use publish::{Address, Content, StoreName};
 use store::blob::BlobError;
 
 use crate::assemble::Image;
 use crate::error::BuildError;
-use crate::export::registry::Uploads;
-use crate::export::unpublished;
+use crate::export::registry;
 use crate::image_set::ImageSet;
+use crate::origins::Origins;
 use crate::output::{LayerRef, StepOutput};
 use crate::ports::Ports;
 use crate::provenance;
+use crate::publishing::Publishing;
 use crate::report::{OutputReport, Traffic};
 
 /// What is to be sent, and where to.
@@ -28,6 +30,10 @@ pub struct PushRequest {
     pub image: ImageName,
     /// The tags to move to it. None has a digest.
     pub destinations: Vec<Reference>,
+    /// Those of them that are never moved to another digest.
+    pub immutable_tags: BTreeSet<Reference>,
+    /// How.
+    pub publishing: Publishing,
 }
 
 /// An image of the store.
@@ -48,6 +54,8 @@ pub struct PushReport {
     pub traffic: Traffic,
     /// The tags.
     pub outputs: Vec<OutputReport>,
+    /// What was published.
+    pub published: publish::Report,
     /// Wall time.
     pub duration: Duration,
 }
@@ -61,20 +69,24 @@ pub struct PushReport {
 pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, BuildError> {
     let began = Instant::now();
     check(&request.destinations)?;
-    let images = open(&find(&request.image, ports)?, &request.image, ports)?;
-    let manifest = images.descriptor();
-    let uploads = Uploads::new(
-        ports.store.clone(),
-        ports.client.clone(),
-        Arc::clone(&ports.reporter),
-        provenance::recall(&ports.store, &manifest.digest),
-        &request.destinations,
-    );
-    let published = tokio::select! {
-        published = uploads.publish(&images, &request.destinations) => published,
+    let digest = find(&request.image, ports)?;
+    let origins = provenance::recall(&ports.store, &digest);
+    let content = read(digest, origins, request, ports).await?;
+    let manifest = Descriptor {
+        platform: None,
+        ..content.root.clone()
+    };
+    let tags = &request.destinations;
+    let immutable = &request.immutable_tags;
+    let item = request
+        .publishing
+        .item("", content, Vec::new(), tags, immutable);
+    let uploads = registry::uploads(ports);
+    let publishing = registry::publish_all(vec![item], request.publishing.retag, uploads, ports);
+    let outcome = tokio::select! {
+        outcome = publishing => outcome?,
         () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
     };
-    let (outputs, traffic) = published.map_err(unpublished)?;
     let moved = ports.client.traffic();
     Ok(PushReport {
         manifest,
@@ -82,10 +94,53 @@ pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, Bu
             down_bytes: moved.down_bytes,
             up_bytes: moved.up_bytes,
             requests: moved.requests,
-            ..traffic
+            ..registry::traffic(&outcome)
         },
-        outputs,
+        outputs: registry::outputs(&outcome, tags),
+        published: outcome.report,
         duration: began.elapsed(),
+    })
+}
+
+/// Everything that belongs to an image: its documents from the store, the rest from there or from
+/// where it came.
+async fn read(
+    digest: Digest,
+    origins: Origins,
+    request: &PushRequest,
+    ports: &Ports,
+) -> Result<Content, BuildError> {
+    let sources = Sources {
+        client: ports.client.clone(),
+        store: Some(ports.store.clone()),
+        origins: None,
+    };
+    let address = Address::Store(StoreName::Digest(digest));
+    let opened = source::open(&address, &Part::Whole, &sources).await;
+    let content = opened.map_err(|error| match error {
+        SourceError::Absent { .. } => absent(&request.image, ports),
+        error => {
+            let message = format!("{} cannot be pushed", shown(&request.image));
+            let hint = Some("build or pull it again".to_owned());
+            let is_input = error.is_input();
+            let source = Some(error.into());
+            match is_input {
+                true => BuildError::Input {
+                    message,
+                    hint,
+                    source,
+                },
+                false => BuildError::Failed {
+                    message,
+                    hint,
+                    source,
+                },
+            }
+        }
+    })?;
+    Ok(Content {
+        blobs: registry::blobs(ports, origins),
+        ..content
     })
 }
 

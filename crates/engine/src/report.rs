@@ -26,6 +26,8 @@ pub struct BuildReport {
     pub explanation: Explanation,
     /// What was moved.
     pub traffic: Traffic,
+    /// What was published, where the image goes to a registry.
+    pub published: Option<publish::Report>,
     /// What was made of the image.
     pub outputs: Vec<OutputReport>,
     /// Wall time of the whole build.
@@ -46,6 +48,8 @@ pub struct SetReport {
     pub explanation: Explanation,
     /// What was moved for all of them.
     pub traffic: Traffic,
+    /// What was published of them, where any goes to a registry.
+    pub published: Option<publish::Report>,
     /// Wall time of the whole build.
     pub duration: Duration,
 }
@@ -88,6 +92,7 @@ impl SetReport {
             id: self.id.clone(),
             explanation: self.explanation.clone(),
             traffic: self.traffic,
+            published: self.published.clone(),
             outputs,
             duration: self.duration,
         }
@@ -104,6 +109,7 @@ impl SetReport {
             id: self.id,
             explanation: self.explanation,
             traffic: self.traffic,
+            published: self.published,
             outputs: image.outputs,
             duration: self.duration,
         }

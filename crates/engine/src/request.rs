@@ -10,6 +10,7 @@ use crate::annotations::Annotations;
 use crate::cache::CacheRequest;
 use crate::cache_mounts::CacheMountsRequest;
 use crate::error::BuildError;
+use crate::publishing::Publishing;
 use crate::run::ssh::SshSource;
 use crate::secret::SecretSource;
 
@@ -32,6 +33,8 @@ pub struct BuildRequest {
     pub tags: Vec<Reference>,
     /// Those of the names that are never moved to another digest in a registry; the others are.
     pub immutable_tags: BTreeSet<Reference>,
+    /// How the image is published, where it goes to registries.
+    pub publishing: Publishing,
     /// Annotations of what is made.
     pub annotations: Annotations,
     /// What is to be made of the image. Empty keeps it in the store only.

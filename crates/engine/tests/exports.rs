@@ -87,6 +87,7 @@ impl Bench {
             shape: Shape::Image,
             tags: self.tags.clone(),
             immutable_tags: Default::default(),
+            publishing: Default::default(),
             annotations: Annotations::default(),
             outputs,
             pull: false,
@@ -138,6 +139,8 @@ impl Bench {
         let request = PushRequest {
             image,
             destinations: vec![destination.parse().unwrap()],
+            immutable_tags: Default::default(),
+            publishing: Default::default(),
         };
         runtime.block_on(engine::push(&request, &self.ports()))
     }

@@ -8,7 +8,7 @@ mod call;
 mod named_contexts;
 pub(crate) mod output;
 mod platforms;
-mod results;
+pub(crate) mod results;
 mod run_flags;
 mod secret;
 mod source;
@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use engine::{BuildRequest, Output, SandboxChoice};
+use engine::{BuildRequest, Output, Publishing, SandboxChoice};
 use oci::{Compression, Platform};
 
 use self::base::BaseFlags;
@@ -36,6 +36,7 @@ use self::run_flags::RunFlags;
 use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
+use crate::command::publish_options::PublishOptions;
 use crate::error::ProgramError;
 use crate::ports;
 use crate::render::{Presentation, dry_run};
@@ -215,6 +216,9 @@ pub(crate) struct BuildArguments {
     run: RunFlags,
 
     #[command(flatten)]
+    publishing: PublishOptions,
+
+    #[command(flatten)]
     progress: ProgressOptions,
 
     #[command(flatten)]
@@ -342,6 +346,9 @@ fn run(
         presentation.explain(&report);
     }
     presentation.conclude(&report);
+    arguments
+        .publishing
+        .write_report(report.published.as_ref())?;
     results.write(&report, &tags)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -417,7 +424,16 @@ impl BuildArguments {
             level: self.compression_level(compression, &outputs)?,
         };
         let cache = cache.read(&|name| settings.variable(name))?;
+        let immutable_tags = self.publishing.immutable_tags(&tags)?;
+        let publishing = match outputs.outputs.contains(&Output::Registry) {
+            true => self.publishing.publishing(&immutable_tags)?,
+            false => {
+                self.publishing.check_unpublished()?;
+                Publishing::default()
+            }
+        };
         let mut request = BuildRequest {
+            publishing,
             dockerfile: source::dockerfile(self.file.as_deref(), &context)?,
             context,
             named_contexts: named.files,
@@ -429,7 +445,7 @@ impl BuildArguments {
                 outputs => outputs.to_vec(),
             },
             tags,
-            immutable_tags: Default::default(),
+            immutable_tags,
             annotations,
             pull: self.pull,
             no_cache: self.no_cache,

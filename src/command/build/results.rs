@@ -33,18 +33,8 @@ impl Results {
             ("--iidfile", iidfile.as_deref()),
         ];
         for (flag, path) in named {
-            let Some(path) = path else { continue };
-            let wrong =
-                |what: &str| ProgramError::input(format!("{flag} {}: {what}", path.display()));
-            if path.is_dir() {
-                return Err(wrong("this is a directory"));
-            }
-            if !directory_of(path).is_dir() {
-                return Err(wrong("the directory of this file does not exist"));
-            }
-            if is_regular(path) {
-                fs::remove_file(path)
-                    .map_err(|error| wrong("an earlier file cannot be removed").because(&error))?;
+            if let Some(path) = path {
+                prepare_file(flag, path)?;
             }
         }
         Ok(Self {
@@ -82,9 +72,25 @@ impl Results {
     }
 }
 
+/// Makes sure that the file of a flag can be written, and removes the one of an earlier run.
+pub(crate) fn prepare_file(flag: &str, path: &Path) -> Result<(), ProgramError> {
+    let wrong = |what: &str| ProgramError::input(format!("{flag} {}: {what}", path.display()));
+    if path.is_dir() {
+        return Err(wrong("this is a directory"));
+    }
+    if !directory_of(path).is_dir() {
+        return Err(wrong("the directory of this file does not exist"));
+    }
+    if is_regular(path) {
+        fs::remove_file(path)
+            .map_err(|error| wrong("an earlier file cannot be removed").because(&error))?;
+    }
+    Ok(())
+}
+
 /// Writes a file in one piece: readers see all of it or none. What is not a regular file, such as
 /// a pipe, is written to as it is.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     if path.exists() && !is_regular(path) {
         return fs::write(path, text);
     }

@@ -37,7 +37,6 @@ use load::LoadError;
 use local::LocalError;
 use oci_layout::LayoutError;
 use platform_roots::{PlatformRoot, PlatformRootsError};
-use registry::{PublishError, Uploads};
 use root_files::RootError;
 use sink::{Sink, SinkError};
 use supply::Supply;
@@ -163,13 +162,12 @@ pub(crate) fn keep(store: &Store, images: &ImageSet) -> Result<Digest, DiskError
     store.blobs().put(top)
 }
 
-/// Brings images where they are to go: files first, tags in registries last.
+/// Brings images where they are to go, but for registries.
 pub(crate) async fn export(
     request: &BuildRequest,
     ports: &Ports,
     images: &ImageSet,
     layers: &Layers,
-    uploads: Option<Uploads>,
 ) -> Result<Exported, BuildError> {
     let mut exported = Exported::default();
     let export = Export {
@@ -180,6 +178,7 @@ pub(crate) async fn export(
     };
     for output in &request.outputs {
         match output {
+            // Last, for all images together.
             Output::Registry => {}
             Output::Image => exported.outputs.extend(export.store().await?),
             Output::Oci {
@@ -212,14 +211,6 @@ pub(crate) async fn export(
             }
             Output::Load => exported.outputs.push(export.load().await?),
         }
-    }
-    if let Some(uploads) = uploads {
-        let (outputs, traffic) = uploads
-            .publish(images, &request.tags)
-            .await
-            .map_err(unpublished)?;
-        exported.outputs.extend(outputs);
-        exported.traffic = traffic;
     }
     Ok(exported)
 }
@@ -510,23 +501,5 @@ fn at(destination: &Destination) -> OutputReport {
             Destination::File(path) => Some(path.clone()),
             Destination::Stdout => None,
         },
-    }
-}
-
-/// Adds to an error of publishing what the user can do.
-pub(crate) fn unpublished(error: PublishError) -> BuildError {
-    let hint = match &error {
-        PublishError::Registry(source) => source.advice(),
-        PublishError::Damaged(_) => {
-            Some("build the image again: what was damaged is made anew".to_owned())
-        }
-        PublishError::Lost(_) => {
-            Some("build the image again, with `--no-cache` if need be".to_owned())
-        }
-    };
-    BuildError::Failed {
-        message: "could not publish the image".to_owned(),
-        hint,
-        source: Some(error.into()),
     }
 }

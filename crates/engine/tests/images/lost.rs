@@ -102,6 +102,8 @@ fn an_image_in_the_store_needs_no_directory_to_be_pushed() {
     let pushed = PushRequest {
         image: ImageName::Reference(request.tags[0].clone()),
         destinations: request.tags.clone(),
+        immutable_tags: Default::default(),
+        publishing: Default::default(),
     };
     bench.push(&pushed, store.path()).unwrap();
     validate_image(&bench.registry, "later", "1").unwrap();

@@ -117,6 +117,7 @@ impl Bench {
             shape: Shape::Image,
             tags: vec![format!("{}/out:1", self.registry.host()).parse().unwrap()],
             immutable_tags: Default::default(),
+            publishing: Default::default(),
             annotations: Annotations::default(),
             outputs: vec![Output::Registry],
             pull: false,

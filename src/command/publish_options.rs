@@ -1,0 +1,123 @@
+//! How images are published: which tags never move, and what is written about it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::Publishing;
+use oci::Reference;
+
+use super::build::results::{prepare_file, write_whole};
+use crate::error::ProgramError;
+
+/// Options of verbs that publish.
+#[derive(Args, Debug)]
+pub(crate) struct PublishOptions {
+    /// Tags that are never moved to another image: comma-separated names of tags, or all of them
+    #[arg(
+        long,
+        value_name = "TAG,...",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        value_delimiter = ','
+    )]
+    immutable: Option<Vec<String>>,
+
+    /// Move immutable tags this once
+    #[arg(long)]
+    retag: bool,
+
+    /// Write what was published to a file, as JSON (docs/publishing.md)
+    #[arg(long = "report", value_name = "FILE")]
+    report_file: Option<PathBuf>,
+}
+
+impl PublishOptions {
+    /// Those of these names that are said to be immutable.
+    pub(crate) fn immutable_tags(
+        &self,
+        tags: &[Reference],
+    ) -> Result<BTreeSet<Reference>, ProgramError> {
+        match self.immutable.as_deref() {
+            None => Ok(BTreeSet::new()),
+            Some([name]) if name.is_empty() => Ok(tags.iter().cloned().collect()),
+            Some(names) => named(names, tags),
+        }
+    }
+
+    /// What is asked for where some tags are immutable. Makes sure that the report can be written,
+    /// and removes the one of an earlier run.
+    pub(crate) fn publishing(
+        &self,
+        immutable_tags: &BTreeSet<Reference>,
+    ) -> Result<Publishing, ProgramError> {
+        if self.retag && immutable_tags.is_empty() {
+            return Err(ProgramError::input(
+                "--retag moves immutable tags, and no tag is immutable",
+            )
+            .hint("other tags are moved anyway; `--immutable` says which are not"));
+        }
+        if let Some(path) = &self.report_file {
+            prepare_file("--report", path)?;
+        }
+        Ok(Publishing {
+            retag: self.retag,
+            ..Publishing::default()
+        })
+    }
+
+    /// Refuses options that mean nothing where nothing is published.
+    pub(crate) fn check_unpublished(&self) -> Result<(), ProgramError> {
+        let given = [
+            ("--immutable", self.immutable.is_some()),
+            ("--retag", self.retag),
+            ("--report", self.report_file.is_some()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(ProgramError::input(format!(
+                "{flag} is about what goes to registries, and nothing does"
+            ))
+            .hint("add `--push`")),
+        }
+    }
+
+    /// Writes the report, if that is asked for.
+    pub(crate) fn write_report(
+        &self,
+        report: Option<&publish::Report>,
+    ) -> Result<(), ProgramError> {
+        let (Some(path), Some(report)) = (&self.report_file, report) else {
+            return Ok(());
+        };
+        let json = String::from_utf8_lossy(&report.to_json()).into_owned();
+        write_whole(path, &json).map_err(|error| {
+            ProgramError::failed(format!(
+                "everything is published, but {} could not be written",
+                path.display()
+            ))
+            .because(&error)
+        })
+    }
+}
+
+fn named(names: &[String], tags: &[Reference]) -> Result<BTreeSet<Reference>, ProgramError> {
+    let mut immutable = BTreeSet::new();
+    for name in names {
+        let is_it = |tag: &&Reference| tag.tag().is_some_and(|tag| tag.as_str() == name);
+        let before = immutable.len();
+        immutable.extend(tags.iter().filter(is_it).cloned());
+        if immutable.len() == before {
+            let known: Vec<&str> = tags
+                .iter()
+                .filter_map(|tag| Some(tag.tag()?.as_str()))
+                .collect();
+            return Err(
+                ProgramError::input(format!("--immutable {name}: no name has this tag"))
+                    .hint(format!("the tags are {}", known.join(", "))),
+            );
+        }
+    }
+    Ok(immutable)
+}
