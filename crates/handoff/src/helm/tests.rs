@@ -109,7 +109,7 @@ fn a_chart_that_does_not_read_a_value_says_what_it_reads() {
     check(
         "image",
         "tag={tag}",
-        &[("image.tag", &["inferenceExtension.image.tag", "unused.tag"])],
+        &[("image.tag", &["inferenceExtension.image.tag"])],
     );
     check(
         "inferenceExtension.image",
