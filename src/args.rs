@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, ExplainArguments,
-    LintArguments, PushArguments, StoreArguments, VersionArguments,
+    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, EmitArguments,
+    ExplainArguments, LintArguments, PinArguments, PushArguments, StoreArguments, VersionArguments,
 };
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
@@ -32,8 +32,10 @@ pub(crate) enum Verb {
     Cache(CacheArguments),
     Channel(Box<ChannelArguments>),
     Config(ConfigArguments),
+    Emit(EmitArguments),
     Explain(ExplainArguments),
     Lint(LintArguments),
+    Pin(PinArguments),
     Push(PushArguments),
     Store(StoreArguments),
     Version(VersionArguments),
@@ -47,8 +49,10 @@ impl Verb {
             Self::Cache(cache) => cache,
             Self::Channel(channel) => &**channel,
             Self::Config(config) => config,
+            Self::Emit(emit) => emit,
             Self::Explain(explain) => explain,
             Self::Lint(lint) => lint,
+            Self::Pin(pin) => pin,
             Self::Push(push) => push,
             Self::Store(store) => store,
             Self::Version(version) => version,
