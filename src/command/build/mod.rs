@@ -5,6 +5,7 @@ mod base;
 mod cache;
 mod cache_mounts;
 mod call;
+pub(crate) mod declared;
 mod named_contexts;
 pub(crate) mod output;
 mod platforms;

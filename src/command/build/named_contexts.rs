@@ -76,6 +76,22 @@ fn files(what: &str, value: &str) -> Result<ContextSource, ProgramError> {
     source::on_this_machine(&format!("{what}: the context"), path)
 }
 
+/// An image as a declaration names it: one of a registry, or `oci-layout://PATH`, which is relative to
+/// `directory`. The error says what is wrong.
+pub(crate) fn image(text: &str, directory: &Path) -> Result<ImageName, String> {
+    let text = text.strip_prefix("docker-image://").unwrap_or(text);
+    let Some(layout) = text.strip_prefix("oci-layout://") else {
+        let reference = text.parse::<oci::Reference>();
+        return reference
+            .map(ImageName::Registry)
+            .map_err(|error| error.to_string());
+    };
+    let layout = directory.join(layout).display().to_string();
+    let fail = |why: &str| ProgramError::input(why);
+    let image = layout_image(&layout, &fail).map_err(|error| error.headline)?;
+    Ok(ImageName::Layout(image))
+}
+
 /// `PATH[:TAG][@DIGEST]`
 fn layout_image(
     text: &str,

@@ -36,7 +36,7 @@ pub(super) fn context(given: &OsStr) -> Result<ContextSource, ProgramError> {
 }
 
 /// A directory, or a file that should be an archive.
-pub(super) fn on_this_machine(what: &str, path: &Path) -> Result<ContextSource, ProgramError> {
+pub(crate) fn on_this_machine(what: &str, path: &Path) -> Result<ContextSource, ProgramError> {
     let wrong = |why: &str| format!("{what} {} {why}", path.display());
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => match std::fs::read_dir(path) {
