@@ -36,7 +36,7 @@ use crate::provenance;
 use crate::report::{
     BuildReport, BuiltImage, ImageReport, OutputReport, SetReport, StepReport, Traffic,
 };
-use crate::request::{BaseMount, BuildRequest, Output, Shape};
+use crate::request::{BaseMount, BuildRequest, Output};
 use crate::review::Stages;
 use crate::run::Redactor;
 use crate::run::ssh::Agents;
@@ -432,20 +432,8 @@ impl Build {
             by_image.entry(target.image).or_default().push(image);
         }
         let sets = set.numbered().map(|(number, SetImage { request, .. })| {
-            let mut images = by_image.remove(&number).unwrap_or_default();
-            match &request.shape {
-                Shape::Image => {
-                    let image = images.pop().expect("an image has a target");
-                    ImageSet::single(image, &request.annotations)
-                }
-                Shape::Index(_) => {
-                    let mut annotations = request.annotations.clone();
-                    if let Some(identity) = &request.graph.identity {
-                        annotations.identify_index(identity);
-                    }
-                    ImageSet::indexed(images, &annotations)
-                }
-            }
+            let images = by_image.remove(&number).unwrap_or_default();
+            ImageSet::of(images, request)
         });
         sets.collect()
     }

@@ -8,6 +8,7 @@ use oci::{Descriptor, Index, MediaType, Raw};
 use crate::annotations::Annotations;
 use crate::assemble::Image;
 use crate::output::LayerRef;
+use crate::request::{BuildRequest, Shape};
 
 /// The images of a build, and what a tag is to point at.
 #[derive(Clone, Debug)]
@@ -20,6 +21,23 @@ pub(crate) struct ImageSet {
 }
 
 impl ImageSet {
+    /// What a request asks for: the one image, or an index of all.
+    pub(crate) fn of(mut images: Vec<Image>, request: &BuildRequest) -> Self {
+        match &request.shape {
+            Shape::Image => {
+                let image = images.pop().expect("an image has a target");
+                Self::single(image, &request.annotations)
+            }
+            Shape::Index(_) => {
+                let mut annotations = request.annotations.clone();
+                if let Some(identity) = &request.graph.identity {
+                    annotations.identify_index(identity);
+                }
+                Self::indexed(images, &annotations)
+            }
+        }
+    }
+
     /// One image.
     pub(crate) fn single(image: Image, annotations: &Annotations) -> Self {
         let descriptor_annotations = annotations.of_manifest_descriptor(&image.platform());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use graph::{BuildGraph, ImageNumber};
+use graph::BuildGraph;
 
 use super::{Layering, OverlayImage, OverlaySource, apply};
 use crate::assemble::{Image, platform_of};
@@ -13,7 +13,6 @@ use crate::interrupt::Interrupt;
 use crate::origins::{Origin, Origins};
 use crate::output::StepOutput;
 use crate::pin::Pins;
-use crate::request::Shape;
 use crate::set::SetRequest;
 use crate::steps::Workshop;
 
@@ -100,20 +99,10 @@ impl Overlays {
                 let layer = layer.map_err(|error| set.blame(number, unmade(error)))?;
                 images.push(apply(image, &layer, what, &source.shown, created));
             }
-            made.push(set_of(images, set, of));
+            let request = &set.images()[of.index()].request;
+            made.push(ImageSet::of(images, request));
         }
         Ok(made)
-    }
-}
-
-fn set_of(mut images: Vec<Image>, set: &SetRequest, of: ImageNumber) -> ImageSet {
-    let request = &set.images()[of.index()].request;
-    match &request.shape {
-        Shape::Image => {
-            let image = images.pop().expect("an image has a target");
-            ImageSet::single(image, &request.annotations)
-        }
-        Shape::Index(_) => ImageSet::indexed(images, &request.annotations),
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn defaults(settings: &Settings) -> Result<BuildRequest, ProgramError
         graph: graph::Request::new(Platform::host(), Platform::host()),
         shape: Shape::Image,
         tags: Vec::new(),
+        immutable_tags: Default::default(),
         annotations: Default::default(),
         outputs: Vec::new(),
         pull: false,
