@@ -12,7 +12,6 @@ mod build;
 mod cache;
 mod cache_mounts;
 mod check;
-mod content;
 mod contexts;
 mod copy;
 mod drive;
@@ -66,7 +65,6 @@ pub use build::{build, build_set};
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use cache_mounts::{CacheMountsRequest, MountShelf, SCOPE_BYTES_MAX, Scope, ScopeError};
 pub use check::{CheckReport, DockerfileText, check, check_set, read};
-pub use content::content;
 pub use dry_run::{
     DryRun, PlannedBase, PlannedFetch, PlannedImage, PlannedPush, PlannedStep, PlannedTag,
     TagPlace, dry_run, dry_run_set,
@@ -78,7 +76,7 @@ pub use inventory::{CachedStep, cached_steps, inventory};
 pub use overlay::{Overlay, OverlayImage, OverlaySource};
 pub use ports::{Ports, Post};
 pub use publishing::{Publishing, Seals};
-pub use push::{ImageName, PushReport, PushRequest, push};
+pub use push::{ImageName, PushReport, PushRequest, content, push};
 pub use report::{
     BuildReport, BuiltImage, ImageReport, OutputReport, SetReport, StepReport, Traffic,
 };

@@ -16,7 +16,6 @@ use crate::assemble::Image;
 use crate::error::BuildError;
 use crate::export::registry;
 use crate::image_set::ImageSet;
-use crate::origins::Origins;
 use crate::output::{LayerRef, StepOutput};
 use crate::ports::Ports;
 use crate::provenance;
@@ -69,9 +68,7 @@ pub struct PushReport {
 pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, BuildError> {
     let began = Instant::now();
     check(&request.destinations)?;
-    let digest = find(&request.image, ports)?;
-    let origins = provenance::recall(&ports.store, &digest);
-    let content = read(digest, origins, request, ports).await?;
+    let content = content(&request.image, ports).await?;
     let manifest = Descriptor {
         platform: None,
         ..content.root.clone()
@@ -102,14 +99,15 @@ pub async fn push(request: &PushRequest, ports: &Ports) -> Result<PushReport, Bu
     })
 }
 
-/// Everything that belongs to an image: its documents from the store, the rest from there or from
-/// where it came.
-async fn read(
-    digest: Digest,
-    origins: Origins,
-    request: &PushRequest,
-    ports: &Ports,
-) -> Result<Content, BuildError> {
+/// Everything that belongs to an image of the store: its documents from there, the rest from there or
+/// from where it came. Its blobs must be asked for on a runtime.
+///
+/// # Errors
+///
+/// When it is not in the store, or cannot be read.
+pub async fn content(image: &ImageName, ports: &Ports) -> Result<Content, BuildError> {
+    let digest = find(image, ports)?;
+    let origins = provenance::recall(&ports.store, &digest);
     let sources = Sources {
         client: ports.client.clone(),
         store: Some(ports.store.clone()),
@@ -118,9 +116,9 @@ async fn read(
     let address = Address::Store(StoreName::Digest(digest));
     let opened = source::open(&address, &Part::Whole, &sources).await;
     let content = opened.map_err(|error| match error {
-        SourceError::Absent { .. } => absent(&request.image, ports),
+        SourceError::Absent { .. } => absent(image, ports),
         error => {
-            let message = format!("{} cannot be pushed", shown(&request.image));
+            let message = format!("{} cannot be pushed", shown(image));
             let hint = Some("build or pull it again".to_owned());
             let is_input = error.is_input();
             let source = Some(error.into());

@@ -37,12 +37,12 @@ pub(crate) async fn build(set: &DeclaredSet, ports: &Ports) -> Result<BuiltSet, 
         let name = member.to_string();
         let built = report.images.iter().find(|image| image.name == name);
         let built = built.ok_or_else(|| BuildError::input(format!("{name} was not built")))?;
-        members.push(built_member(member, built, ports)?);
+        members.push(built_member(member, built, ports).await?);
     }
     Ok(BuiltSet { members, report })
 }
 
-fn built_member(
+async fn built_member(
     member: &Member,
     built: &BuiltImage,
     ports: &Ports,
@@ -53,7 +53,7 @@ fn built_member(
         member: member.clone(),
         root: built.manifest.clone(),
         platforms: platforms.collect(),
-        content: engine::content(&name, ports)?,
+        content: engine::content(&name, ports).await?,
         input: built.input.clone(),
     })
 }

@@ -76,6 +76,7 @@ pub(crate) fn defaults(settings: &Settings) -> Result<BuildRequest, ProgramError
         shape: Shape::Image,
         tags: Vec::new(),
         immutable_tags: Default::default(),
+        publishing: Default::default(),
         annotations: Default::default(),
         outputs: Vec::new(),
         pull: false,
