@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use engine::{BuildError, Interrupt, Ports, Post};
+use engine::{Interrupt, Ports, Post};
 use fetch::{GitOptions, HttpClient, HttpOptions};
 use registry::{Client, ClientOptions, CredentialStore, RegistrySettings};
 use store::{Store, StoreError};
@@ -107,12 +107,15 @@ fn post(settings: &Settings) -> Result<Post, ProgramError> {
 
 /// Opens everything, has `work` done with it on a runtime, shows its progress, and passes on the
 /// user's wish to stop.
-pub(crate) fn serve<T>(
+pub(crate) fn serve<T, E>(
     settings: &Settings,
     presentation: Presentation,
     threads: usize,
-    work: impl AsyncFnOnce(&Ports) -> Result<T, BuildError>,
-) -> Result<T, ProgramError> {
+    work: impl AsyncFnOnce(&Ports) -> Result<T, E>,
+) -> Result<T, ProgramError>
+where
+    ProgramError: From<E>,
+{
     let store = open_store(settings)?;
     let client = registry_client(settings, presentation)?;
     let runtime = runtime(threads)?;

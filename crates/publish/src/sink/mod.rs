@@ -4,10 +4,12 @@
 mod archive_file;
 mod image_files;
 mod layout;
+mod store;
 
 pub use archive_file::{ArchiveFile, ArchiveFileError, Destination};
 pub use image_files::{ArchiveError, ImageFiles, LayoutName, NotOneImage};
 pub use layout::{LayoutError, write_layout};
+pub use store::{KeepError, keep};
 
 pub(crate) use image_files::{
     DOCKER_FILE, IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, REFERENCE_NAME, blob_name,

@@ -49,7 +49,7 @@ pub(super) async fn open(
     let is_layout = tar.find(LAYOUT_FILE).is_some() && tar.find(INDEX_FILE).is_some();
     if is_layout {
         let choice = in_full(choice);
-        return layout::of(Layout::Tar(tar), &choice, part).await;
+        return layout::of(Layout::Tar(Arc::new(tar)), &choice, part).await;
     }
     let choice = choice.clone();
     let read = tokio::task::spawn_blocking(move || Archive::read(tar, &choice));

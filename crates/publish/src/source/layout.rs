@@ -9,13 +9,13 @@ use std::sync::Arc;
 use ::registry::BlobSource;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, Index, Repository};
+use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, Index, Repository, Tag};
 use serde::Deserialize;
 
 use super::blob::file_blob;
 use super::gather::{Holder, Root, gather};
 use super::tar_file::TarFile;
-use super::{Part, SourceError};
+use super::{Part, SourceError, is_derived_tag};
 use crate::sink::{IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, REFERENCE_NAME, blob_name};
 use crate::{Blobs, Choice, Content};
 
@@ -27,7 +27,7 @@ const LAYOUT: &str = "OCI image layout";
 /// A layout in either form.
 pub(super) enum Layout {
     Directory(PathBuf),
-    Tar(TarFile),
+    Tar(Arc<TarFile>),
 }
 
 pub(super) async fn open(
@@ -44,7 +44,7 @@ pub(super) async fn open_archive(
     part: &Part,
 ) -> Result<Content, SourceError> {
     let tar = tar_file(path).await?;
-    of(Layout::Tar(tar), choice, part).await
+    of(Layout::Tar(Arc::new(tar)), choice, part).await
 }
 
 /// Reads the table of a tar where that keeps nobody waiting.
@@ -53,6 +53,38 @@ pub(super) async fn tar_file(path: &Path) -> Result<TarFile, SourceError> {
     tokio::task::spawn_blocking(move || TarFile::open(&path))
         .await
         .expect("reading a tar does not panic")
+}
+
+/// An entry of a layout's index.
+pub(super) async fn open_entry(
+    layout: Layout,
+    entry: &Descriptor,
+    part: &Part,
+) -> Result<Content, SourceError> {
+    let document = layout.read_document(entry)?;
+    let descriptor = Descriptor {
+        annotations: Default::default(),
+        ..entry.clone()
+    };
+    gather(
+        Arc::new(layout),
+        Root {
+            descriptor,
+            document,
+        },
+        part,
+    )
+    .await
+}
+
+/// The tag of an entry that is named as cosign names what is about a digest, and that digest.
+pub(super) fn derived(entry: &Descriptor) -> Option<(Tag, Digest)> {
+    let name = entry.annotations.get(REFERENCE_NAME)?;
+    if !is_derived_tag(name) {
+        return None;
+    }
+    let digest = name.split('.').next()?.replacen('-', ":", 1);
+    Some((name.parse().ok()?, digest.parse().ok()?))
 }
 
 pub(super) async fn of(
@@ -126,8 +158,26 @@ impl Layout {
         Ok(Some(bytes))
     }
 
+    /// The same layout, to be read by somebody else.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Directory(path) => Self::Directory(path.clone()),
+            Self::Tar(tar) => Self::Tar(Arc::clone(tar)),
+        }
+    }
+
+    /// What the index lists.
+    pub(super) fn entries(&self) -> Result<Vec<Descriptor>, SourceError> {
+        Ok(self.index()?.manifests)
+    }
+
     /// The descriptor of the chosen image.
     fn choose(&self, choice: &Choice) -> Result<Descriptor, SourceError> {
+        let index = self.index()?;
+        self.chosen(&index, choice)
+    }
+
+    fn index(&self) -> Result<Index, SourceError> {
         if let Self::Directory(root) = self {
             fs::read_dir(root).map_err(|source| SourceError::File {
                 path: root.clone(),
@@ -152,12 +202,11 @@ impl Layout {
         let Some(bytes) = self.read(INDEX_FILE)? else {
             return Err(self.form(format!("there is no file {INDEX_FILE}")));
         };
-        let index = match Document::read(bytes, None) {
-            Ok(Document::Index(index)) => index,
-            Ok(Document::Manifest(_)) => return Err(self.form(format!("{INDEX_FILE} is no index"))),
-            Err(error) => return Err(self.form(format!("{INDEX_FILE}: {error}"))),
-        };
-        self.chosen(index.value(), choice)
+        match Document::read(bytes, None) {
+            Ok(Document::Index(index)) => Ok(index.value().clone()),
+            Ok(Document::Manifest(_)) => Err(self.form(format!("{INDEX_FILE} is no index"))),
+            Err(error) => Err(self.form(format!("{INDEX_FILE}: {error}"))),
+        }
     }
 
     fn chosen(&self, index: &Index, choice: &Choice) -> Result<Descriptor, SourceError> {
@@ -166,10 +215,14 @@ impl Layout {
             let found = keys.iter().filter_map(|key| entry.annotations.get(*key));
             found.cloned().collect()
         };
+        let is_image =
+            |entry: &Descriptor| entry.artifact_type.is_none() && derived(entry).is_none();
+        // What is about an image is not meant when an image is asked for.
+        let has_images = index.manifests.iter().any(is_image);
         let mut found: Vec<&Descriptor> = Vec::new();
         for entry in &index.manifests {
             let fits = match choice {
-                Choice::Only => true,
+                Choice::Only => is_image(entry) || !has_images,
                 Choice::Named(name) => names(entry).contains(name),
                 Choice::Digest(digest) => entry.digest == *digest,
             };
@@ -216,7 +269,7 @@ impl Layout {
         }
     }
 
-    fn read_document(&self, wanted: &Descriptor) -> Result<Document, SourceError> {
+    pub(super) fn read_document(&self, wanted: &Descriptor) -> Result<Document, SourceError> {
         let bytes = self.require(wanted)?;
         parse(&wanted.digest, bytes, Some(wanted))
     }

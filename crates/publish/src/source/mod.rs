@@ -2,6 +2,7 @@
 //! be read. Everything is compared with its digest and size; names inside of archives choose an
 //! image and name nothing elsewhere (E17).
 
+mod attached;
 mod blob;
 mod docker_archive;
 mod error;
@@ -18,6 +19,7 @@ use ::store::Store;
 use oci::{Digest, Platform, Repository};
 
 use crate::{Address, Content};
+pub use attached::{Attached, AttachedSet, attached, is_derived_tag};
 pub use blob::{BlobCause, remote_blob, stored_blob};
 pub use error::SourceError;
 
