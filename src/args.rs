@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, EmitArguments,
-    ExplainArguments, LintArguments, PinArguments, PushArguments, StoreArguments, VersionArguments,
+    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, CopyArguments,
+    EmitArguments, ExplainArguments, LintArguments, PinArguments, PullArguments, PushArguments,
+    StoreArguments, TagArguments, VersionArguments,
 };
+use crate::error::ProgramError;
 
 /// Builds, tags and pushes OCI images from Dockerfiles: one binary, no daemon, no privileges.
 #[derive(Debug, Parser)]
@@ -36,8 +38,11 @@ pub(crate) enum Verb {
     Explain(ExplainArguments),
     Lint(LintArguments),
     Pin(PinArguments),
+    Copy(Box<CopyArguments>),
+    Pull(PullArguments),
     Push(PushArguments),
     Store(StoreArguments),
+    Tag(TagArguments),
     Version(VersionArguments),
 }
 
@@ -53,8 +58,11 @@ impl Verb {
             Self::Explain(explain) => explain,
             Self::Lint(lint) => lint,
             Self::Pin(pin) => pin,
+            Self::Copy(copy) => &**copy,
+            Self::Pull(pull) => pull,
             Self::Push(push) => push,
             Self::Store(store) => store,
+            Self::Tag(tag) => tag,
             Self::Version(version) => version,
         }
     }
@@ -115,6 +123,16 @@ impl ProgressOptions {
             ProgressMode::Quiet
         } else {
             self.progress
+        }
+    }
+
+    /// Refuses `--quiet` beside another `--progress`.
+    pub(crate) fn check(&self) -> Result<(), ProgramError> {
+        match self.contradicts_itself() {
+            true => Err(ProgramError::input(
+                "--quiet and --progress contradict each other",
+            )),
+            false => Ok(()),
         }
     }
 

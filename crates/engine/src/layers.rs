@@ -624,7 +624,7 @@ fn top(stack: &[LayerRef], position: usize) -> UnpackedKey {
 }
 
 /// Tells the reporter how far a blob is, at most ten times a second.
-pub(crate) fn transfer(
+pub fn transfer(
     reporter: &Arc<dyn Reporter>,
     direction: Direction,
     blob: &Descriptor,

@@ -24,6 +24,7 @@ mod failure;
 mod fetched;
 mod footing;
 mod foreign;
+mod handover;
 mod image_set;
 mod input;
 mod interrupt;
@@ -71,10 +72,13 @@ pub use dry_run::{
 };
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
+pub use handover::{HandoverError, answer_of, docker_answers, find_program, hand_over};
 pub use interrupt::Interrupt;
 pub use inventory::{CachedStep, cached_steps, inventory};
+pub use layers::transfer;
 pub use overlay::{Overlay, OverlayImage, OverlaySource};
 pub use ports::{Ports, Post};
+pub use provenance::layer_origins;
 pub use publishing::{Publishing, Seals};
 pub use push::{ImageName, PushReport, PushRequest, content, push};
 pub use report::{

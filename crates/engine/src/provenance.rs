@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use oci::Digest;
+use oci::{Digest, Repository};
 use store::Store;
 
 use crate::image_set::ImageSet;
@@ -46,16 +46,22 @@ fn remember_of<'l>(
 /// What was remembered of an image or index; nothing when nothing was.
 pub(crate) fn recall(store: &Store, document: &Digest) -> Origins {
     let origins = Origins::default();
-    let Some(bytes) = store.records().get(&key(document)) else {
-        return origins;
-    };
-    let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
-    for (digest, repository) in texts {
-        if let (Ok(digest), Ok(repository)) = (digest.parse(), repository.parse()) {
-            origins.add(digest, Origin::Registry(repository));
-        }
+    for (digest, repository) in layer_origins(store, document) {
+        origins.add(digest, Origin::Registry(repository));
     }
     origins
+}
+
+/// The repositories that layers of an image in the store came from, where that is known.
+pub fn layer_origins(store: &Store, document: &Digest) -> BTreeMap<Digest, Repository> {
+    let Some(bytes) = store.records().get(&key(document)) else {
+        return BTreeMap::new();
+    };
+    let texts: BTreeMap<String, String> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let parsed = texts
+        .iter()
+        .filter_map(|(digest, repository)| Some((digest.parse().ok()?, repository.parse().ok()?)));
+    parsed.collect()
 }
 
 fn key(document: &Digest) -> Digest {

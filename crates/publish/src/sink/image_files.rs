@@ -82,7 +82,7 @@ impl ImageFiles {
     /// The layout of one image or index, listed under names: tags for people, whole references for
     /// container engines.
     pub fn layout(content: &Content, names: &[LayoutName]) -> Self {
-        Self::layout_of(&[content], descriptors(&content.root, names))
+        Self::layout_of(&[content], entries(&content.root, names))
     }
 
     /// The layout of several images or indices, listed as `entries`.
@@ -253,9 +253,26 @@ impl LayoutName {
     }
 }
 
+/// The descriptor of what is about an image, as indices list it: with its kind.
+pub fn described(content: &Content) -> Descriptor {
+    let artifact_type = match content.documents.last() {
+        Some(Document::Manifest(manifest)) => {
+            let value = manifest.value();
+            let own = value.artifact_type.clone();
+            Some(own.unwrap_or_else(|| value.config.media_type.to_string()))
+        }
+        Some(Document::Index(index)) => index.value().artifact_type.clone(),
+        None => None,
+    };
+    Descriptor {
+        artifact_type,
+        ..content.root.clone()
+    }
+}
+
 /// One descriptor for each name of the image; one without a name when it has
 /// none.
-fn descriptors(root: &Descriptor, names: &[LayoutName]) -> Vec<Descriptor> {
+pub fn entries(root: &Descriptor, names: &[LayoutName]) -> Vec<Descriptor> {
     let bare = Descriptor {
         annotations: BTreeMap::new(),
         ..root.clone()

@@ -3,11 +3,13 @@
 
 mod archive_file;
 mod image_files;
+mod joined;
 mod layout;
 mod store;
 
 pub use archive_file::{ArchiveFile, ArchiveFileError, Destination};
-pub use image_files::{ArchiveError, ImageFiles, LayoutName, NotOneImage};
+pub use image_files::{ArchiveError, ImageFiles, LayoutName, NotOneImage, described, entries};
+pub use joined::joined;
 pub use layout::{LayoutError, write_layout};
 pub use store::{KeepError, keep};
 

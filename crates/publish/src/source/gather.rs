@@ -257,6 +257,14 @@ async fn configs(
     Ok(kept)
 }
 
+/// What an image or index runs on.
+pub fn platforms(content: &Content) -> Vec<Platform> {
+    match content.documents.last() {
+        Some(Document::Index(index)) => index.value().platforms().into_iter().cloned().collect(),
+        Some(Document::Manifest(_)) | None => content.root.platform.iter().cloned().collect(),
+    }
+}
+
 fn is_image_config(config: &Descriptor) -> bool {
     matches!(
         config.media_type,

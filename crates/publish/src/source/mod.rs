@@ -22,6 +22,7 @@ use crate::{Address, Content};
 pub use attached::{Attached, AttachedSet, attached, is_derived_tag};
 pub use blob::{BlobCause, remote_blob, stored_blob};
 pub use error::SourceError;
+pub use gather::platforms;
 
 /// Which part of an image is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
