@@ -12,6 +12,7 @@ mod bench;
 mod cli;
 mod conformance;
 mod contexts;
+mod copy;
 mod ending;
 mod errors;
 mod explain;

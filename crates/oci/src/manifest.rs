@@ -73,6 +73,14 @@ pub enum DocumentError {
     /// readers would see two images).
     #[error("the document has both `{0}` and `{1}`: it could be read as a manifest or as an index")]
     Ambiguous(&'static str, &'static str),
+    /// A key that readers who do not look at the case of letters take for another (D08).
+    #[error("the document has a key `{found}`, which some readers take for `{meant}`")]
+    Spelling {
+        /// The key.
+        found: String,
+        /// The one that is meant by the specification.
+        meant: &'static str,
+    },
     /// The header says one type and the document another.
     #[error("the registry calls the document {header}, the document calls itself {document}")]
     TypeMismatch {
@@ -85,6 +93,18 @@ pub enum DocumentError {
     #[error("`{0}` is neither an image manifest nor an image index that kiln can read")]
     Unsupported(String),
 }
+
+/// The keys that have a meaning (image specification, "OCI Image Manifest", "OCI Image Index").
+const KEYS: [&str; 8] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+];
 
 /// The fields that tell manifests and indices apart.
 #[derive(Deserialize)]
@@ -115,6 +135,14 @@ impl Document {
     ) -> Result<Self, DocumentError> {
         let bytes = bytes.into();
         let shape: Shape = serde_json::from_slice(&bytes).map_err(RawError::from)?;
+        let keys: BTreeMap<String, serde::de::IgnoredAny> =
+            serde_json::from_slice(&bytes).map_err(RawError::from)?;
+        for found in keys.into_keys() {
+            let meant = KEYS.iter().find(|key| key.eq_ignore_ascii_case(&found));
+            if let Some(meant) = meant.filter(|meant| **meant != found) {
+                return Err(DocumentError::Spelling { found, meant });
+            }
+        }
         if shape.manifests.is_some() && shape.layers.is_some() {
             return Err(DocumentError::Ambiguous("layers", "manifests"));
         }
@@ -251,5 +279,9 @@ mod tests {
                 .contains("calls itself")
         );
         assert!(check("{\"schemaVersion\":2,\"manifests\":[]} x", None).is_err());
+        let spelt = r#"{"schemaVersion":2,"manifests":[],"Manifests":[]}"#;
+        assert!(check(spelt, None).unwrap_err().contains("`Manifests`"));
+        let twice = r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
+        assert!(check(twice, None).unwrap_err().contains("duplicate"));
     }
 }

@@ -176,6 +176,7 @@ async fn pull_at(
             let kind = match error {
                 oci::DocumentError::Raw(_)
                 | oci::DocumentError::Ambiguous(..)
+                | oci::DocumentError::Spelling { .. }
                 | oci::DocumentError::TypeMismatch { .. } => ErrorKind::Protocol,
                 oci::DocumentError::Unsupported(_) => ErrorKind::Unsupported,
             };
