@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::command::{
     BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, CopyArguments,
     EmitArguments, ExplainArguments, LintArguments, PinArguments, PullArguments, PushArguments,
-    StoreArguments, TagArguments, VersionArguments,
+    SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
 };
 use crate::error::ProgramError;
 
@@ -41,8 +41,10 @@ pub(crate) enum Verb {
     Copy(Box<CopyArguments>),
     Pull(PullArguments),
     Push(PushArguments),
+    Sign(SignArguments),
     Store(StoreArguments),
     Tag(TagArguments),
+    Verify(VerifyArguments),
     Version(VersionArguments),
 }
 
@@ -61,8 +63,10 @@ impl Verb {
             Self::Copy(copy) => &**copy,
             Self::Pull(pull) => pull,
             Self::Push(push) => push,
+            Self::Sign(sign) => sign,
             Self::Store(store) => store,
             Self::Tag(tag) => tag,
+            Self::Verify(verify) => verify,
             Self::Version(version) => version,
         }
     }

@@ -16,6 +16,9 @@ const EXIT_INTERNAL: u8 = 70;
 /// The exit code of a push to a tag that never moves and points at something else.
 const EXIT_TAG_CONFLICT: u8 = 3;
 
+/// The exit code when an image is not signed by anybody who is trusted.
+pub(crate) const EXIT_NOT_VERIFIED: u8 = 6;
+
 /// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells count.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 

@@ -9,6 +9,8 @@ mod ports;
 mod project;
 mod render;
 mod settings;
+mod signing;
+mod verification;
 
 use std::process::ExitCode;
 

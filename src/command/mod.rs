@@ -15,8 +15,10 @@ mod publish_options;
 mod pull;
 mod push;
 mod shelf_address;
+mod sign;
 mod store;
 mod tag;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -34,8 +36,10 @@ pub(crate) use lint::LintArguments;
 pub(crate) use pin::PinArguments;
 pub(crate) use pull::PullArguments;
 pub(crate) use push::PushArguments;
+pub(crate) use sign::SignArguments;
 pub(crate) use store::StoreArguments;
 pub(crate) use tag::TagArguments;
+pub(crate) use verify::VerifyArguments;
 pub(crate) use version::VersionArguments;
 
 use crate::args::{ProgressMode, RegistryOptions, StoreOption};
