@@ -14,7 +14,13 @@ use crate::render::{self, Presentation, Shape};
 const EXIT_INTERNAL: u8 = 70;
 
 /// The exit code of a push to a tag that never moves and points at something else.
-const EXIT_TAG_CONFLICT: u8 = 3;
+pub(crate) const EXIT_TAG_CONFLICT: u8 = 3;
+
+/// The exit code of a protected channel that does not allow what was asked for.
+pub(crate) const EXIT_PROTECTED: u8 = 4;
+
+/// The exit code of a channel that somebody else has moved meanwhile.
+pub(crate) const EXIT_MOVED: u8 = 5;
 
 /// The exit code when an image is not signed by anybody who is trusted.
 pub(crate) const EXIT_NOT_VERIFIED: u8 = 6;
@@ -38,6 +44,8 @@ pub(crate) struct ProgramError {
     pub(crate) hints: Vec<String>,
     /// Where in the Dockerfile.
     pub(crate) detail: Option<Box<Detail>>,
+    /// The exit code, where it is not that of the kind.
+    pub(crate) code: Option<u8>,
 }
 
 /// The place in the Dockerfile that an error is about.
@@ -74,7 +82,15 @@ impl ProgramError {
             causes: Vec::new(),
             hints: Vec::new(),
             detail: None,
+            code: None,
         }
+    }
+
+    /// Gives it an exit code of its own.
+    #[must_use]
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// Adds what to do about it.
@@ -225,7 +241,7 @@ pub(crate) fn conclude(
         }
     };
     presentation.print(&text);
-    ExitCode::from(exit_code(error.kind))
+    ExitCode::from(error.code.unwrap_or_else(|| exit_code(error.kind)))
 }
 
 /// Makes a panic say what to do, and end with an exit code of its own that no failed build has.

@@ -7,9 +7,10 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use registry::{CredentialSources, ProxySettings, SettingsSources, TrustSettings};
+use registry::{CredentialSources, ProxySettings, Secret, SettingsSources, TrustSettings};
 
 use crate::args::{Arguments, ProgressMode};
+use crate::command::TokenSource;
 use crate::error::ProgramError;
 use crate::render::{Presentation, Shape, TerminalSize};
 
@@ -139,6 +140,19 @@ impl Settings {
     /// Where the user's SSH agent listens.
     pub(crate) fn ssh_auth_sock(&self) -> Option<&Path> {
         self.environment.get("SSH_AUTH_SOCK").map(Path::new)
+    }
+
+    /// Where the CI system that this runs in gives out identity tokens.
+    pub(crate) fn identity_token_source(&self) -> Option<TokenSource> {
+        if let Some(token) = self.environment.text("KILN_ID_TOKEN") {
+            return Some(TokenSource::Given(Secret::new(token)));
+        }
+        let url = self.environment.text("ACTIONS_ID_TOKEN_REQUEST_URL")?;
+        let secret = self.environment.text("ACTIONS_ID_TOKEN_REQUEST_TOKEN")?;
+        Some(TokenSource::Request {
+            url,
+            secret: Secret::new(secret),
+        })
     }
 
     /// What the user is called on this machine, where the environment says it.

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 pub(crate) use build::BuildArguments;
 pub(crate) use cache::CacheArguments;
-pub(crate) use channel::ChannelArguments;
+pub(crate) use channel::{ChannelArguments, TokenSource};
 pub(crate) use config::ConfigArguments;
 pub(crate) use copy::CopyArguments;
 pub(crate) use emit::EmitArguments;

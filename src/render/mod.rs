@@ -71,6 +71,24 @@ impl Presentation {
         }
     }
 
+    /// Says what is being done.
+    pub(crate) fn note(self, message: &str) {
+        match self.shape {
+            Shape::Tty | Shape::Plain => self.print(&format!("{message}\n")),
+            Shape::Json | Shape::Quiet => {}
+        }
+    }
+
+    /// Asks somebody at a terminal for a word; nothing when there is no answer.
+    pub(crate) fn ask(self, question: &str) -> String {
+        self.print(question);
+        let mut answer = String::new();
+        match std::io::stdin().read_line(&mut answer) {
+            Ok(_) => answer.trim_end_matches(['\r', '\n']).to_owned(),
+            Err(_) => String::new(),
+        }
+    }
+
     /// Asks somebody at a terminal; anything but yes is no.
     pub(crate) fn confirm(self, question: &str) -> bool {
         self.print(&format!("{question} [y/N] "));

@@ -151,6 +151,8 @@ impl Git {
             .env("PATH", &self.search_path)
             .env("LC_ALL", "C")
             .env("GIT_TERMINAL_PROMPT", "0")
+            // What a partial clone lacks is not fetched behind the user's back.
+            .env("GIT_NO_LAZY_FETCH", "1")
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         let output = command.output().ok()?;

@@ -6,7 +6,7 @@ use policy::{
     ChannelName, ChannelPlace, Layout, Member, Rule, UserName, UserNameSources, user_name,
 };
 use project::Project;
-use publish::channel::{ChannelError, KeptRecord, current_record};
+use publish::channel::{ChannelError, ChannelImage, KeptRecord, current_record};
 use registry::Client;
 
 use super::git::Git;
@@ -170,6 +170,18 @@ impl Ground {
             .collect::<Result<Vec<Rule>, _>>()
             .map_err(|error| ProgramError::input(error.to_string()))?;
         Ok((own.protected, rules))
+    }
+
+    /// Images that are declared and are not among these.
+    pub(super) fn left_out(&self, images: &[ChannelImage]) -> Vec<String> {
+        let is_there = |member: &Member| {
+            images
+                .iter()
+                .any(|image| image.path == member.path && image.variant == member.variant)
+        };
+        let members = self.project.members();
+        let missing = members.filter(|member| !is_there(member));
+        missing.map(|member| member.to_string()).collect()
     }
 
     /// What a channel has now; `None` when it has nothing.

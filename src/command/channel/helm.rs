@@ -176,6 +176,7 @@ mod tests {
             repository: format!("r.example/p/kevin/{variant}/{name}"),
             digest: Digest::of(b""),
             platforms: Vec::new(),
+            tags: Vec::new(),
             input_digest: None,
             commit: None,
         }

@@ -4,11 +4,18 @@ mod appearance;
 mod diff;
 mod env;
 mod fleet;
+mod gate;
 mod git;
 mod ground;
 mod helm;
+mod identity;
 mod list;
+mod moving;
+mod outcome;
+mod promote;
 mod protect;
+mod prune;
+mod rollback;
 mod show;
 
 use std::process::ExitCode;
@@ -17,10 +24,14 @@ use clap::{Args, Subcommand};
 
 use self::diff::DiffArguments;
 use self::env::EnvArguments;
+pub(crate) use self::identity::TokenSource;
 use self::list::ListArguments;
+use self::promote::PromoteArguments;
 use self::protect::ProtectArguments;
+use self::prune::PruneArguments;
+use self::rollback::RollbackArguments;
 use self::show::ShowArguments;
-use crate::args::RegistryOptions;
+use crate::args::{ProgressMode, RegistryOptions, StoreOption};
 use crate::command::Command;
 use crate::error::ProgramError;
 use crate::render::Presentation;
@@ -47,7 +58,10 @@ enum ChannelVerb {
     List(ListArguments),
     Show(ShowArguments),
     Diff(DiffArguments),
+    Promote(PromoteArguments),
+    Rollback(RollbackArguments),
     Env(EnvArguments),
+    Prune(PruneArguments),
     Protect(ProtectArguments),
 }
 
@@ -57,15 +71,26 @@ impl ChannelVerb {
             Self::List(list) => list,
             Self::Show(show) => show,
             Self::Diff(diff) => diff,
+            Self::Promote(promote) => promote,
+            Self::Rollback(rollback) => rollback,
             Self::Env(env) => env,
+            Self::Prune(prune) => prune,
             Self::Protect(protect) => protect,
         }
     }
 }
 
 impl Command for ChannelArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        self.verb.command().store()
+    }
+
     fn registry(&self) -> Option<&RegistryOptions> {
         self.verb.command().registry()
+    }
+
+    fn progress(&self) -> ProgressMode {
+        self.verb.command().progress()
     }
 
     fn run(

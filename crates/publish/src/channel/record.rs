@@ -118,6 +118,9 @@ pub struct ChannelImage {
     pub digest: Digest,
     /// What it runs on.
     pub platforms: Vec<Platform>,
+    /// Tags in its repository that never move: they keep it from being taken for garbage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// The digest of everything that it was made from, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_digest: Option<Digest>,
@@ -219,6 +222,9 @@ impl ChannelRecord {
         let mut repositories = std::collections::BTreeSet::new();
         for image in &self.images {
             let what = format!("{} ({})", image.name, image.variant);
+            if image.tags.iter().any(|tag| tag.parse::<Tag>().is_err()) {
+                return Some(format!("a tag of {what} is none"));
+            }
             if image.repository.parse::<Repository>().is_err() {
                 return Some(format!("the repository of {what} is none"));
             }

@@ -8,6 +8,7 @@ fn record() -> ChannelRecord {
         repository: format!("registry.example/kevin/{variant}/{name}"),
         digest: Digest::of(name.as_bytes()),
         platforms: vec!["linux/amd64".parse().unwrap()],
+        tags: vec!["0123".into()],
         input_digest: Some(Digest::of(b"inputs")),
         commit: Some("abc".into()),
     };
@@ -79,6 +80,10 @@ fn what_cannot_be_is_refused() {
     check(&|record| record.images[0].variant = "a\nb".into(), text);
     check(&|record| record.commit = Some("x".repeat(1025)), text);
     check(&|record| record.tag = "a b".into(), "`a b` is not a tag");
+    check(
+        &|record| record.images[0].tags = vec!["a b".into()],
+        "a tag of epp (plain) is none",
+    );
     check(
         &|record| record.images[0].repository = "registry.example/UPPER".into(),
         "the repository of epp (plain) is none",

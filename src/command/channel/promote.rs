@@ -1,0 +1,185 @@
+//! `kiln channel promote`: a channel gets what another one has, by digest.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use oci::Tag;
+use policy::{ChannelName, Member};
+use publish::channel::{ChannelImage, ChannelOrigin, KeptRecord};
+
+use super::fleet;
+use super::gate::{self, Wish};
+use super::ground::{Ground, GroundOptions};
+use super::moving::{MovedImage, Plan};
+use super::outcome::{self, MoveOptions, Moved};
+use super::rollback::{contents, own_repository, unsigned};
+use crate::args::{FormatOption, ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
+use crate::command::Command;
+use crate::error::ProgramError;
+use crate::ports;
+use crate::render::Presentation;
+use crate::settings::Settings;
+
+/// Give a channel what another one has
+///
+/// Images are copied by digest with all platforms, signatures and attestations; nothing is built. The
+/// rules of the channel that gets them count, and what they ask about is what was built: its commit,
+/// whether it was clean, whether all images are there.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kiln channel promote kevin stable\n  kiln channel promote staging \
+                        stable --dry-run"
+)]
+pub(super) struct PromoteArguments {
+    /// Channel that has the images
+    #[arg(value_name = "FROM")]
+    from: String,
+
+    /// Channel that gets them
+    #[arg(value_name = "TO")]
+    to: String,
+
+    #[command(flatten)]
+    moving: MoveOptions,
+
+    #[command(flatten)]
+    format: FormatOption,
+
+    #[command(flatten)]
+    progress: ProgressOptions,
+
+    #[command(flatten)]
+    store: StoreOption,
+
+    #[command(flatten)]
+    ground: GroundOptions,
+}
+
+impl Command for PromoteArguments {
+    fn store(&self) -> Option<&StoreOption> {
+        Some(&self.store)
+    }
+
+    fn registry(&self) -> Option<&RegistryOptions> {
+        Some(&self.ground.registry)
+    }
+
+    fn progress(&self) -> ProgressMode {
+        self.progress.mode()
+    }
+
+    fn run(
+        &self,
+        settings: &Settings,
+        presentation: Presentation,
+    ) -> Result<ExitCode, ProgramError> {
+        let ground = Ground::read(&self.ground, settings)?;
+        let from = ground.channel(Some(&self.from))?;
+        let to = ground.channel(Some(&self.to))?;
+        if from == to {
+            return Err(ProgramError::input(
+                "a channel cannot be promoted to itself",
+            ));
+        }
+        let moved = ports::serve(settings, presentation, settings.processors, async |ports| {
+            let client = &ports.client;
+            let source = ground.present(client, &from).await?;
+            let current = ground.current(client, &to).await?;
+            let record = &source.record;
+            let admitted = gate::pass(
+                Wish {
+                    channel: &to,
+                    current: current.as_ref(),
+                    source: record
+                        .commit
+                        .as_deref()
+                        .map(|commit| ground.git.facts_of(commit, record.dirty)),
+                    left_out: ground.left_out(&record.images),
+                    unsigned: unsigned(client, &record.images).await?,
+                    spelled: self.moving.spelled(),
+                    goes_back: false,
+                },
+                &ground,
+                client,
+                settings,
+                presentation,
+            )
+            .await?;
+            if let Some(current) = current.as_ref().filter(|current| has_all(current, &source)) {
+                return Ok(Moved::Nothing(Box::new(current.clone())));
+            }
+            let opened = fleet::ask(
+                record.images.iter().collect(),
+                async |image: &ChannelImage| {
+                    own_repository(&ground, &from, image)?;
+                    let content = contents(client, image).await?;
+                    Ok::<_, ProgramError>(MovedImage {
+                        image: destined(&ground, &to, image)?,
+                        content,
+                        attachments: Vec::new(),
+                        seals: Vec::new(),
+                        immutable_tags: own_tags(image),
+                    })
+                },
+            )
+            .await;
+            let images = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let plan = Plan {
+                channel: to.clone(),
+                current: current.map(|current| current.digest),
+                take: self.moving.take,
+                retag: false,
+                commit: record.commit.clone(),
+                dirty: record.dirty,
+                mixed: record.mixed,
+                origin: Some(ChannelOrigin::Promoted {
+                    channel: from.to_string(),
+                    record: source.digest.clone(),
+                }),
+                admitted,
+                moved: images,
+                kept: Vec::new(),
+            };
+            outcome::reach(plan, &self.moving, &ground, ports).await
+        })?;
+        outcome::report(&moved, self.format.format, presentation)
+    }
+}
+
+/// An image, in the channel that gets it.
+fn destined(
+    ground: &Ground,
+    to: &ChannelName,
+    image: &ChannelImage,
+) -> Result<ChannelImage, ProgramError> {
+    let member = Member {
+        path: image.path.clone(),
+        variant: image.variant.clone(),
+    };
+    Ok(ChannelImage {
+        repository: ground.repository(to, &member)?.to_string(),
+        ..image.clone()
+    })
+}
+
+/// The tags of an image that never move. A record that was read has nothing else there.
+fn own_tags(image: &ChannelImage) -> Vec<Tag> {
+    image
+        .tags
+        .iter()
+        .filter_map(|tag| tag.parse().ok())
+        .collect()
+}
+
+/// Whether a channel has all that is promoted already, and nothing else.
+fn has_all(current: &KeptRecord, source: &KeptRecord) -> bool {
+    let (current, source) = (&current.record, &source.record);
+    current.commit == source.commit
+        && current.dirty == source.dirty
+        && current.mixed == source.mixed
+        && current.images.len() == source.images.len()
+        && source.images.iter().all(|image| {
+            let there = current.image(&image.name, &image.variant);
+            there.is_some_and(|there| there.digest == image.digest)
+        })
+}
