@@ -23,6 +23,8 @@ mod layering;
 mod mounted;
 mod mounts;
 mod platforms;
+mod publish;
+mod registry_program;
 mod run;
 mod shared_cache;
 mod site;

@@ -19,6 +19,9 @@ use crate::settings::Settings;
 ///
 /// The digest of the image is printed to stdout.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kiln push registry.example/team/app:1\n  kiln push --immutable=1.4.2 app one.example/app:1.4.2 two.example/app:1.4.2"
+)]
 pub(crate) struct PushArguments {
     /// Image: a name that `kiln build --tag` gave, or a digest
     #[arg(value_name = "NAME|DIGEST")]
