@@ -1,14 +1,13 @@
 //! The command line: which verbs there are, and the flags that several of them share. The flags of
 //! one verb are in its file under `command/`.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, CopyArguments,
-    EmitArguments, ExplainArguments, LintArguments, PinArguments, PullArguments, PushArguments,
-    SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
+    AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, LintArguments, LoginArguments, LogoutArguments, PinArguments, PullArguments, PushArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
 };
 use crate::error::ProgramError;
 
@@ -30,6 +29,7 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Auth(AuthArguments),
     Build(Box<BuildArguments>),
     Cache(CacheArguments),
     Channel(Box<ChannelArguments>),
@@ -40,6 +40,10 @@ pub(crate) enum Verb {
     Pin(PinArguments),
     Copy(Box<CopyArguments>),
     Pull(PullArguments),
+    #[command(hide = true)]
+    CredentialHelper(CredentialHelperArguments),
+    Login(LoginArguments),
+    Logout(LogoutArguments),
     Push(PushArguments),
     Sign(SignArguments),
     Store(StoreArguments),
@@ -48,10 +52,27 @@ pub(crate) enum Verb {
     Version(VersionArguments),
 }
 
+/// The name under which docker starts this program for an account.
+const HELPER: &str = "docker-credential-kiln";
+
+/// The words of this process; started as a credential helper, it is one.
+pub(crate) fn of_process() -> Vec<OsString> {
+    as_helper(std::env::args_os().collect())
+}
+
+fn as_helper(mut words: Vec<OsString>) -> Vec<OsString> {
+    let name = words.first().map(Path::new).and_then(Path::file_name);
+    if name == Some(OsStr::new(HELPER)) {
+        words.insert(1, "credential-helper".into());
+    }
+    words
+}
+
 impl Verb {
     /// The verb, whichever it is.
     pub(crate) fn command(&self) -> &dyn Command {
         match self {
+            Self::Auth(auth) => auth,
             Self::Build(build) => &**build,
             Self::Cache(cache) => cache,
             Self::Channel(channel) => &**channel,
@@ -62,6 +83,9 @@ impl Verb {
             Self::Pin(pin) => pin,
             Self::Copy(copy) => &**copy,
             Self::Pull(pull) => pull,
+            Self::CredentialHelper(helper) => helper,
+            Self::Login(login) => login,
+            Self::Logout(logout) => logout,
             Self::Push(push) => push,
             Self::Sign(sign) => sign,
             Self::Store(store) => store,
@@ -88,6 +112,45 @@ pub(crate) struct RegistryOptions {
     /// [default: CONTAINERS_REGISTRIES_CONF, or the user's or the system's file]
     #[arg(long, value_name = "FILE")]
     pub(crate) registries_conf: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) google: GoogleOptions,
+}
+
+/// Who we are at Google, where no file and no machine says it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Google")]
+pub(crate) struct GoogleOptions {
+    /// Provider that vouches for this job: projects/NUMBER/locations/global/workloadIdentityPools/
+    /// POOL/providers/PROVIDER [default: KILN_GCP_WORKLOAD_IDENTITY_PROVIDER, or kiln.yaml]
+    #[arg(
+        long = "gcp-workload-identity-provider",
+        value_name = "PROVIDER",
+        hide_short_help = true
+    )]
+    pub(crate) workload_identity_provider: Option<String>,
+
+    /// Account to act as [default: KILN_GCP_SERVICE_ACCOUNT, or kiln.yaml]
+    #[arg(
+        long = "gcp-service-account",
+        value_name = "EMAIL",
+        hide_short_help = true
+    )]
+    pub(crate) service_account: Option<String>,
+
+    /// Identity token of this job, in a file [default: KILN_OIDC_TOKEN_FILE, or what GitHub Actions
+    /// gives]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) oidc_token_file: Option<PathBuf>,
+
+    /// Variable that holds the identity token of this job
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "oidc_token_file",
+        hide_short_help = true
+    )]
+    pub(crate) oidc_token_env: Option<String>,
 }
 
 /// Which project, and what counts before what it says.

@@ -9,6 +9,7 @@ use registry::{Client, ClientOptions, CredentialStore, RegistrySettings};
 use store::{Store, StoreError};
 use tokio::runtime::Runtime;
 
+use crate::accounts;
 use crate::error::ProgramError;
 use crate::interrupt;
 use crate::render::{Presentation, Progress};
@@ -45,6 +46,16 @@ fn registry_client(
     settings: &Settings,
     presentation: Presentation,
 ) -> Result<Client, ProgramError> {
+    let credentials = accounts::credentials(settings)?;
+    client_with(settings, presentation, credentials)
+}
+
+/// The same with certain accounts.
+fn client_with(
+    settings: &Settings,
+    presentation: Presentation,
+    credentials: CredentialStore,
+) -> Result<Client, ProgramError> {
     if let Some(wanted) = &settings.registries_conf_wanted
         && !wanted.is_file()
     {
@@ -56,8 +67,6 @@ fn registry_client(
     let (registries, notes) = RegistrySettings::load(&settings.registries).map_err(|error| {
         ProgramError::input("could not read the registries configuration").because(&error)
     })?;
-    let credentials = CredentialStore::load(settings.credentials.clone())
-        .map_err(|error| ProgramError::input("could not read the credentials").because(&error))?;
     // The system's own files are full of settings that mean nothing to kiln; who names a file is
     // told what in it has no effect.
     let named = settings.registries_conf_wanted.is_some();
@@ -127,6 +136,7 @@ where
         client: client.clone(),
         trust: settings.trust.clone(),
         proxies: settings.proxies.clone(),
+        google: accounts::google(settings),
     };
     let ports = Ports {
         store,
@@ -152,6 +162,22 @@ pub(crate) fn converse<T>(
 ) -> Result<T, ProgramError> {
     let client = registry_client(settings, presentation)?;
     runtime(settings.processors)?.block_on(work(&client))
+}
+
+/// The same with one account, and no other.
+pub(crate) fn converse_as<T>(
+    settings: &Settings,
+    presentation: Presentation,
+    credentials: CredentialStore,
+    work: impl AsyncFnOnce(&Client) -> Result<T, ProgramError>,
+) -> Result<T, ProgramError> {
+    let client = client_with(settings, presentation, credentials)?;
+    runtime(settings.processors)?.block_on(work(&client))
+}
+
+/// Has `work` done on a runtime, without any client.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ProgramError> {
+    Ok(runtime(1)?.block_on(work))
 }
 
 /// The name servers of this machine, for processes that share its network. Without a file there

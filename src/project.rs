@@ -134,6 +134,9 @@ pub(crate) fn find(
             None => said,
         }
     })?;
+    if let Some(account) = &layered.project.google {
+        settings.declare_google(account);
+    }
     Ok(Some(LoadedProject {
         directory,
         declared,

@@ -1,14 +1,18 @@
 //! Flags and environment together, with every default applied. The only file that reads the
 //! environment; everything below it takes what it needs as a parameter.
 
+mod google;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use registry::{CredentialSources, ProxySettings, Secret, SettingsSources, TrustSettings};
 
+pub(crate) use self::google::{DeclaredAccount, GoogleSettings};
 use crate::args::{Arguments, ProgressMode};
 use crate::command::TokenSource;
 use crate::error::ProgramError;
@@ -59,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) registries_conf_wanted: Option<PathBuf>,
     /// Who we are at registries.
     pub(crate) credentials: CredentialSources,
+    /// Who we are at Google.
+    pub(crate) google: GoogleSettings,
     /// Roots of trust.
     pub(crate) trust: TrustSettings,
     /// Proxies.
@@ -73,7 +79,10 @@ pub(crate) struct Settings {
     pub(crate) program_path: OsString,
     /// Whether stdout is a terminal.
     pub(crate) stdout_is_terminal: bool,
+    /// Whether stdin is a terminal, and somebody can be asked.
+    pub(crate) stdin_is_terminal: bool,
     store: Option<PathBuf>,
+    declared: Arc<OnceLock<DeclaredAccount>>,
     environment: Environment,
 }
 
@@ -104,6 +113,10 @@ impl Settings {
             registries: registries(&environment, wanted.as_deref()),
             registries_conf_wanted: wanted,
             credentials: credentials(&environment),
+            google: GoogleSettings::new(
+                &environment,
+                (arguments.verb.command().registry()).map(|options| &options.google),
+            ),
             trust: trust(&environment),
             proxies: proxies(&environment),
             ssh_directory: environment.path("HOME").map(|home| home.join(".ssh")),
@@ -111,9 +124,23 @@ impl Settings {
             program_path: environment.get("PATH").unwrap_or_default().to_owned(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             stdout_is_terminal: std::io::stdout().is_terminal(),
+            stdin_is_terminal: std::io::stdin().is_terminal(),
             store,
+            declared: Arc::default(),
             environment,
         }
+    }
+
+    /// Notes what the project's file says of our account at Google, once it has been read. Clients
+    /// that are made from now on know it.
+    pub(crate) fn declare_google(&self, account: &project::GoogleAccount) {
+        // There is one project; the first word counts.
+        let _ = self.declared.set(DeclaredAccount::from(account));
+    }
+
+    /// What the project's file says of our account at Google.
+    pub(crate) fn declared_google(&self) -> Option<&DeclaredAccount> {
+        self.declared.get()
     }
 
     /// The directory of the store.

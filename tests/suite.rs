@@ -6,6 +6,7 @@
 // A test that cannot run here says so, and one with a seed says which.
 #![allow(clippy::print_stderr)]
 
+mod accounts;
 mod again;
 mod bases;
 mod bench;

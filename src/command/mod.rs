@@ -1,19 +1,24 @@
 //! The verbs, one file each: its flags, its help, what it does.
 
 mod amount;
+mod auth;
 mod build;
 mod cache;
 mod channel;
 mod config;
 mod copy;
+mod credential_helper;
 mod emit;
 mod explain;
 mod image_places;
 mod lint;
+mod login;
+mod logout;
 mod pin;
 mod publish_options;
 mod pull;
 mod push;
+mod registry_host;
 mod shelf_address;
 mod sign;
 mod store;
@@ -25,14 +30,18 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+pub(crate) use auth::AuthArguments;
 pub(crate) use build::BuildArguments;
 pub(crate) use cache::CacheArguments;
 pub(crate) use channel::{ChannelArguments, TokenSource};
 pub(crate) use config::ConfigArguments;
 pub(crate) use copy::CopyArguments;
+pub(crate) use credential_helper::CredentialHelperArguments;
 pub(crate) use emit::EmitArguments;
 pub(crate) use explain::ExplainArguments;
 pub(crate) use lint::LintArguments;
+pub(crate) use login::LoginArguments;
+pub(crate) use logout::LogoutArguments;
 pub(crate) use pin::PinArguments;
 pub(crate) use pull::PullArguments;
 pub(crate) use push::PushArguments;

@@ -117,6 +117,7 @@ impl Bench {
                 client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
                 trust: Default::default(),
                 proxies: Default::default(),
+                google: Default::default(),
             },
             reporter: Arc::clone(&self.warnings) as _,
             interrupt: self.interrupt.clone(),

@@ -213,15 +213,24 @@ impl Google {
         } = &self.inner.options;
         let federation = &ambient.federation;
         let target = self.target()?;
+        if federation.subject.is_some() && federation.provider.is_none() {
+            return Err(GoogleError::File {
+                place: "an identity token was named".to_owned(),
+                reason: "it needs a --gcp-workload-identity-provider that takes it".to_owned(),
+            });
+        }
+        // An account that belongs to a declared provider is not for others.
+        let is_for_all = federation.is_account_demanded || federation.provider.is_none();
+        let own_target = target.clone().filter(|_| is_for_all);
         let mut tried = Vec::new();
-        if federation.is_demanded && federation.provider.is_some() {
+        if federation.is_provider_demanded && federation.provider.is_some() {
             return Ok(Ok(federated(federation, target)?));
         }
         let file = |path: &Path, place: String| -> Result<Chosen, GoogleError> {
             Ok(Chosen {
                 source: Source::Credentials(Credentials::read(path, endpoints)?),
                 place,
-                target: target.clone().filter(|_| federation.is_demanded),
+                target: own_target.clone(),
             })
         };
         match &ambient.credentials_file {
@@ -245,7 +254,7 @@ impl Google {
             return Ok(Ok(Chosen {
                 source: Source::Metadata,
                 place: "the metadata server".to_owned(),
-                target: target.filter(|_| federation.is_demanded),
+                target: own_target,
             }));
         }
         tried.push("there is no metadata server".to_owned());
@@ -257,7 +266,7 @@ impl Google {
                     return Ok(Ok(Chosen {
                         place: program.display().to_string(),
                         source: Source::Gcloud(program),
-                        target: target.filter(|_| federation.is_demanded),
+                        target: own_target,
                     }));
                 }
                 Err(error) => tried.push(error.to_string()),

@@ -64,9 +64,11 @@ pub struct Federation {
     pub service_account: Option<String>,
     /// The other provider's token; where nothing is said, a job's of GitHub Actions.
     pub subject: Option<SubjectToken>,
-    /// Whether this was asked for on the command line, and so wins over files; what is declared once
-    /// for everybody counts only where no file says otherwise.
-    pub is_demanded: bool,
+    /// Whether the provider was asked for by this very command, and so wins over files; what is
+    /// declared once for everybody counts only in jobs that can prove who they are.
+    pub is_provider_demanded: bool,
+    /// Whether the account was: then any identity acts as it.
+    pub is_account_demanded: bool,
 }
 
 /// Where a token of another identity provider is.

@@ -254,7 +254,7 @@ async fn a_job_proves_its_identity_without_any_file() {
     let error = place.token().await.unwrap_err();
     assert!(words(&error).contains("id-token: write"), "{error}");
     place.ambient.is_github = false;
-    place.ambient.federation.is_demanded = true;
+    place.ambient.federation.is_provider_demanded = true;
     let error = place.token().await.unwrap_err();
     assert!(words(&error).contains("--oidc-token-file"), "{error}");
 }
@@ -283,7 +283,8 @@ async fn identity_tokens_of_other_systems_come_from_files_and_variables() {
             provider: Some(services.provider().to_owned()),
             service_account: None,
             subject: Some(subject.clone()),
-            is_demanded: true,
+            is_provider_demanded: true,
+            is_account_demanded: false,
         };
         match place.token().await {
             Ok(token) => assert_eq!((token.as_str(), expected), (FEDERATED_TOKEN, "")),
@@ -487,8 +488,17 @@ echo '{"credential":{"access_token":"gcloud-token","token_expiry":"2040-01-01T00
     let key = place.file("key.json", &services.service_account().to_string());
     place.ambient.credentials_file = Some(key);
     assert!(place_of(&place).await.unwrap().ends_with("key.json"));
-    place.ambient.federation.is_demanded = true;
+    place.ambient.federation.is_provider_demanded = true;
     assert!(place_of(&place).await.unwrap().contains("GitHub Actions"));
+    // An account that was asked for is acted as by whoever is found; a declared one by its provider.
+    for (demanded, expected) in [(true, true), (false, false)] {
+        place.ambient.federation.is_provider_demanded = false;
+        place.ambient.federation.is_account_demanded = demanded;
+        place.ambient.federation.service_account = Some("other@p".to_owned());
+        place.ambient.is_github = false;
+        let found = place.google().identity().await.unwrap().account;
+        assert_eq!(found.as_deref() == Some("other@p"), expected);
+    }
     // A login of gcloud that has ended is as good as none.
     place.program(
         "gcloud",

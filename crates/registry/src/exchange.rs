@@ -740,6 +740,13 @@ impl Exchange<'_> {
                     if let Some(withheld) = &withheld {
                         error = error.hint(withheld);
                     }
+                    if status == StatusCode::UNAUTHORIZED && account.is_some() && !scopes.is_empty()
+                    {
+                        error = error.what(format!(
+                            "the registry does not accept the credentials for {}",
+                            scopes.join(" ")
+                        ));
+                    }
                     let error = error.during(Operation::Authenticate);
                     if !is_transient(status) {
                         return Err(error);

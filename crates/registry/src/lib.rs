@@ -38,9 +38,9 @@ mod upload;
 
 pub use access::Access;
 pub use auth::{
-    Account, AccountKeeper, ConfigFileError, Credential, CredentialError, CredentialProvider,
-    CredentialSources, CredentialStore, EditError, HelperError, HelperPlan, KeepError, Kept,
-    Lookup, Provided, ProviderError, Secret, server_key,
+    Account, AccountKeeper, Answer, ConfigFileError, Credential, CredentialError,
+    CredentialProvider, CredentialSources, CredentialStore, EditError, HelperError, HelperPlan,
+    KeepError, Kept, Lookup, Provided, ProviderError, Secret, server_key,
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
 pub use blob_range::RANGE_BYTES_MAX;

@@ -20,6 +20,8 @@ pub struct Network {
     pub trust: TrustSettings,
     /// For everything else: proxies.
     pub proxies: ProxySettings,
+    /// Who we are at Google, where an address does not say it.
+    pub google: google::Google,
 }
 
 /// Opens the shelf of an address. No request is made, and no directory. With a key only documents
@@ -53,7 +55,7 @@ fn plain(address: &Address, network: &Network) -> Result<Arc<dyn Shelf>, ShelfEr
             Ok(Arc::new(BucketShelf::new(objects, &s3.paths, address)))
         }
         Address::Gcs(gcs) => {
-            let objects = Objects::gcs(gcs, http(address, network)?)
+            let objects = Objects::gcs(gcs, http(address, network)?, &network.google)
                 .map_err(|error| unusable(address, &error))?;
             Ok(Arc::new(BucketShelf::new(objects, &gcs.paths, address)))
         }

@@ -26,7 +26,15 @@ fn paths() -> BucketPaths {
 }
 
 fn shelf(address: &Address) -> Result<Arc<dyn Shelf>, shelf::ShelfError> {
+    shelf_with(address, google::Google::default())
+}
+
+fn shelf_with(
+    address: &Address,
+    google: google::Google,
+) -> Result<Arc<dyn Shelf>, shelf::ShelfError> {
     let network = Network {
+        google,
         client: Client::new(ClientOptions::default()).unwrap(),
         trust: Default::default(),
         proxies: Default::default(),
@@ -366,15 +374,18 @@ async fn files_of_credentials_become_tokens() {
     let tokens = testkit::Web::start();
     tokens.text("/subject", r#"{"value":"vouched"}"#);
     tokens.text("/token", r#"{"access_token":"token","expires_in":3600}"#);
-    tokens.text("/other", r#"{"access_token":"not yet","expires_in":3600}"#);
+    tokens.text("/other", r#"{"access_token":"not-yet","expires_in":3600}"#);
+    let account = "a@p.iam.gserviceaccount.com";
+    let impersonation = format!("/v1/projects/-/serviceAccounts/{account}:generateAccessToken");
     tokens.text(
-        "/become",
+        &impersonation,
         r#"{"accessToken":"token","expireTime":"2040-01-01T00:00:00Z"}"#,
     );
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("credentials");
-    let check = async |text: String, expected: Option<ShelfErrorKind>| {
-        std::fs::write(&file, &text).unwrap();
+    // Where tokens are exchanged is no matter of the file.
+    let check = async |path: &str, text: &str, expected: Option<ShelfErrorKind>| {
+        std::fs::write(&file, text).unwrap();
         let address = Address::Gcs(GcsAddress {
             bucket: "bucket".to_owned(),
             paths: paths(),
@@ -382,34 +393,43 @@ async fn files_of_credentials_become_tokens() {
             credentials_file: Some(file.clone()),
             token: None,
         });
-        let found = match shelf(&address) {
+        let google = google::Google::new(google::Options {
+            endpoints: google::Endpoints {
+                sts: Some(tokens.url(path)),
+                oauth2: Some(tokens.url(path)),
+                iam_credentials: Some(tokens.url("")),
+                ..google::Endpoints::default()
+            },
+            ..google::Options::default()
+        });
+        let found = match shelf_with(&address, google) {
             Ok(shelf) => shelf.document(&DocumentName::main()).await,
             Err(error) => Err(error),
         };
-        assert_eq!(found.err().map(|error| error.kind()), expected, "{text}");
+        assert_eq!(
+            found.err().map(|error| error.kind()),
+            expected,
+            "{path} {text}"
+        );
     };
-    let user = |path: &str| {
-        format!(
-            r#"{{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r","token_uri":"{}"}}"#,
-            tokens.url(path)
-        )
-    };
+    let user =
+        r#"{"type":"authorized_user","client_id":"i","client_secret":"s","refresh_token":"r"}"#;
     let external = |more: &str| {
         format!(
-            r#"{{"type":"external_account","audience":"a","subject_token_type":"t","token_url":"{}","credential_source":{{"url":"{}","format":{{"type":"json","subject_token_field_name":"value"}}}}{more}}}"#,
-            tokens.url(if more.is_empty() { "/token" } else { "/other" }),
+            r#"{{"type":"external_account","audience":"a","subject_token_type":"t","credential_source":{{"url":"{}","format":{{"type":"json","subject_token_field_name":"value"}}}}{more}}}"#,
             tokens.url("/subject")
         )
     };
-    check(user("/token"), None).await;
-    check(user("/absent"), Some(ShelfErrorKind::Denied)).await;
-    check(user("/subject"), Some(ShelfErrorKind::Denied)).await;
-    check(external(""), None).await;
-    let impersonation = format!(
-        r#","service_account_impersonation_url":"{}""#,
-        tokens.url("/become")
+    check("/token", user, None).await;
+    check("/absent", user, Some(ShelfErrorKind::Denied)).await;
+    check("/subject", user, Some(ShelfErrorKind::Denied)).await;
+    check("/token", &external(""), None).await;
+    let becomes = format!(
+        r#","service_account_impersonation_url":"https://iamcredentials.googleapis.com{impersonation}""#
     );
-    check(external(&impersonation), None).await;
-    check("{}".to_owned(), Some(ShelfErrorKind::Unusable)).await;
-    check("secret".to_owned(), Some(ShelfErrorKind::Unusable)).await;
+    check("/other", &external(&becomes), None).await;
+    check("/token", "{}", Some(ShelfErrorKind::Unusable)).await;
+    check("/token", "secret", Some(ShelfErrorKind::Unusable)).await;
+    let planted = r#"{"type":"external_account","audience":"a","subject_token_type":"t","credential_source":{"file":"/x"},"service_account_impersonation_url":"https://evil.example/"}"#;
+    check("/token", planted, Some(ShelfErrorKind::Unusable)).await;
 }

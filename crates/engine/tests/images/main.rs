@@ -166,6 +166,7 @@ impl Bench {
                 client: registry::Client::new(registry::ClientOptions::default()).unwrap(),
                 trust: Default::default(),
                 proxies: Default::default(),
+                google: Default::default(),
             },
             reporter,
             interrupt: Interrupt::default(),

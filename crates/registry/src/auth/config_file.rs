@@ -325,11 +325,8 @@ fn decode(auth: &str) -> Result<Credential, &'static str> {
     if username.is_empty() {
         return Err("its user is empty");
     }
-    if username
-        .chars()
-        .chain(password.chars())
-        .any(char::is_control)
-    {
+    // A password may have lines: the key of a Google account is one, with `_json_key`.
+    if username.chars().any(char::is_control) || password.contains('\0') {
         return Err("it holds control characters");
     }
     Ok(Credential::Password {
@@ -490,6 +487,13 @@ mod tests {
         check(&auth("!!c2VjcmV0"), "a.io", "x", "error: not base64");
         check(&auth("OnA="), "a.io", "x", "error: user is empty");
         check(&auth("dTpwAHE="), "a.io", "x", "error: control characters");
+        check(&auth("dQo6cA=="), "a.io", "x", "error: control characters");
+        check(
+            &auth("dTp7CiAicCI6IDEKfQ=="),
+            "a.io",
+            "x",
+            "u:{\n \"p\": 1\n} by a.io",
+        );
         check(
             r#"{"auths":{"a.io":{"username":"u"}}}"#,
             "a.io",

@@ -32,7 +32,7 @@ pub use config_file::ConfigFileError;
 pub use edit::{EditError, HelperPlan};
 pub use helper::HelperError;
 pub use keeper::{AccountKeeper, KeepError, Kept};
-pub use provider::{CredentialProvider, Provided, ProviderError};
+pub use provider::{Answer, CredentialProvider, Provided, ProviderError};
 pub(crate) use store::Found;
 pub use store::{CredentialError, CredentialSources, CredentialStore, Lookup, server_key};
 pub(crate) use token::{Scope, Token, TokenAnswer};

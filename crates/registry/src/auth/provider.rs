@@ -18,13 +18,11 @@ pub trait CredentialProvider: fmt::Debug + Send + Sync {
 
     /// The account for a repository of a registry that it covers; `None` for strangers. `fresh`: the
     /// last answer was refused.
-    fn find<'a>(
-        &'a self,
-        host: &'a str,
-        path: &'a str,
-        fresh: bool,
-    ) -> BoxFuture<'a, Result<Option<Provided>, ProviderError>>;
+    fn find<'a>(&'a self, host: &'a str, path: &'a str, fresh: bool) -> Answer<'a>;
 }
+
+/// What a provider will have found.
+pub type Answer<'a> = BoxFuture<'a, Result<Option<Provided>, ProviderError>>;
 
 /// An account that was found.
 #[derive(Clone, Debug)]

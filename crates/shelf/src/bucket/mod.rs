@@ -11,7 +11,6 @@
 //! A document is a line of JSON with its blobs, and then its body. It appears in one request, which
 //! all of these services do as a whole or not at all.
 
-mod google;
 pub(crate) mod http;
 mod objects;
 mod sign;

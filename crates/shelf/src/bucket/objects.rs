@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use google::GoogleErrorKind;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, RANGE};
 use http::{HeaderMap, HeaderValue};
 use registry::Secret;
 use reqwest::{Client, Method, Response, Url};
 
-use super::google::Credentials;
 use super::http::{Call, Content, HttpTrouble, send};
 use super::sign::{aws, azure_text, encode, hmac};
 use crate::{AzblobAddress, GcsAddress, S3Address, S3Credentials, ShelfErrorKind};
@@ -41,8 +41,8 @@ enum Service {
         credentials: Option<S3Credentials>,
     },
     Gcs {
-        user: Option<Box<Credentials>>,
-        token: tokio::sync::Mutex<Option<(Secret, Option<Instant>)>>,
+        token: Option<Secret>,
+        account: Option<google::Google>,
     },
     Azblob {
         account: String,
@@ -82,18 +82,27 @@ impl Objects {
     }
 
     /// Google Cloud Storage, by its XML API.
-    pub(crate) fn gcs(address: &GcsAddress, client: Client) -> Result<Self, String> {
+    pub(crate) fn gcs(
+        address: &GcsAddress,
+        client: Client,
+        google: &google::Google,
+    ) -> Result<Self, String> {
         let endpoint = address.endpoint_url.as_deref().unwrap_or(GCS_ENDPOINT);
-        let user = match (&address.token, &address.credentials_file) {
-            (Some(_), _) | (None, None) => None,
-            (None, Some(path)) => Some(Box::new(Credentials::read(path)?)),
+        let account = match (&address.token, &address.credentials_file) {
+            (Some(_), _) => None,
+            (None, Some(path)) => Some(google.with_file(path).map_err(|error| {
+                format!("the credentials {error}; a token can be given with token=")
+            })?),
+            // Another service than Google's has no use for a token of Google's.
+            (None, None) if address.endpoint_url.is_some() => None,
+            (None, None) => Some(google.clone()),
         };
         Ok(Self {
             client,
             base: below(&parse(endpoint)?, &address.bucket)?,
             service: Service::Gcs {
-                user,
-                token: tokio::sync::Mutex::new(address.token.clone().map(|token| (token, None))),
+                token: address.token.clone(),
+                account,
             },
         })
     }
@@ -272,22 +281,34 @@ impl Objects {
         })
     }
 
-    /// A token that is still good.
+    /// A token that is still good; `None` for a bucket that anybody may use.
     async fn bearer(&self) -> Result<Option<Secret>, HttpTrouble> {
-        let Service::Gcs { user, token } = &self.service else {
+        let Service::Gcs { token, account } = &self.service else {
             return Ok(None);
         };
-        let mut token = token.lock().await;
-        let is_over = |end: &Option<Instant>| end.is_some_and(|end| Instant::now() >= end);
-        match (&*token, user) {
-            (Some((known, end)), _) if !is_over(end) => Ok(Some(known.clone())),
-            (_, None) => Ok(None),
-            (_, Some(user)) => {
-                let (fresh, end) = user.token(&self.client).await?;
-                *token = Some((fresh.clone(), Some(end)));
-                Ok(Some(fresh))
-            }
+        match (token, account) {
+            (Some(token), _) => Ok(Some(token.clone())),
+            (None, None) => Ok(None),
+            (None, Some(account)) => match account.access_token(&[google::SCOPE_STORAGE]).await {
+                Ok(token) => Ok(Some(Secret::new(token.expose()))),
+                Err(error) => match error.kind() {
+                    GoogleErrorKind::NoAccount => Ok(None),
+                    GoogleErrorKind::Unusable | GoogleErrorKind::Denied => {
+                        Err(HttpTrouble::new(ShelfErrorKind::Denied, said(&error)))
+                    }
+                    GoogleErrorKind::Unreachable => {
+                        Err(HttpTrouble::new(ShelfErrorKind::Unreachable, said(&error)))
+                    }
+                },
+            },
         }
+    }
+}
+
+fn said(error: &google::GoogleError) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error} ({advice})"),
+        None => error.to_string(),
     }
 }
 
