@@ -100,6 +100,19 @@ impl ProgramError {
         self
     }
 
+    /// Adds what another error says, and what to do about that.
+    #[must_use]
+    pub(crate) fn joined(mut self, why: &Self) -> Self {
+        let causes = std::iter::once(&why.headline).chain(&why.causes);
+        for cause in causes {
+            if !cause.is_empty() && self.causes.len() < CAUSES_MAX {
+                self.causes.push(cause.clone());
+            }
+        }
+        self.hints.extend(why.hints.iter().cloned());
+        self
+    }
+
     /// Adds an error and everything that caused it. A cause that only repeats what stands above
     /// it is left out.
     #[must_use]

@@ -12,6 +12,7 @@ mod prompt;
 mod render;
 mod settings;
 mod signing;
+mod sources;
 mod verification;
 
 use std::process::ExitCode;

@@ -151,6 +151,14 @@ impl Settings {
         })
     }
 
+    /// Where the user's own settings of git are.
+    pub(crate) fn user_git(&self) -> fetch::UserGit {
+        fetch::UserGit {
+            home: self.environment.path("HOME"),
+            config_home: self.environment.path("XDG_CONFIG_HOME"),
+        }
+    }
+
     /// The value for a `--build-arg` that is given by name only. Values that are not UTF-8 have no
     /// form in an image.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {

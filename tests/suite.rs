@@ -31,5 +31,6 @@ mod shared_cache;
 mod site;
 mod sources;
 mod stress;
+mod tags;
 mod tidy;
 mod twins;

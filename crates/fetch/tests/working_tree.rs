@@ -1,5 +1,8 @@
 //! What is known of a directory that a user works in, and what a hostile repository cannot do.
 
+// A test that cannot run here says so.
+#![allow(clippy::print_stderr)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

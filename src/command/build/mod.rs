@@ -14,6 +14,7 @@ mod run_flags;
 mod secret;
 mod source;
 mod ssh;
+mod tagging;
 mod unsupported;
 pub(crate) mod values;
 
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use engine::{BuildRequest, Output, Publishing, SandboxChoice};
+use engine::{BuildRequest, ContextSource, Output, Publishing, SandboxChoice};
 use oci::{Compression, Platform};
 
 use self::base::BaseFlags;
@@ -34,6 +35,7 @@ use self::output::{OutputFlags, Outputs};
 use self::platforms::Platforms;
 use self::results::Results;
 use self::run_flags::RunFlags;
+use self::tagging::{Beside, TagFlags, Tagged};
 use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
@@ -217,6 +219,9 @@ pub(crate) struct BuildArguments {
     run: RunFlags,
 
     #[command(flatten)]
+    tagging: TagFlags,
+
+    #[command(flatten)]
     publishing: PublishOptions,
 
     #[command(flatten)]
@@ -303,7 +308,7 @@ fn run(
     presentation: Presentation,
 ) -> Result<ExitCode, ProgramError> {
     let call = Call::read(&arguments.calls, arguments.check)?;
-    let (mut request, outputs) = arguments.request(settings)?;
+    let (mut request, outputs, tagged) = arguments.request(settings)?;
     if let Some(call) = call {
         request.graph.runs = false;
         return call::run(call, source::read_stdin(request)?, settings, presentation);
@@ -333,6 +338,9 @@ fn run(
             }
         }
     }
+    for note in &tagged.notes {
+        presentation.warn(note);
+    }
     let request = source::read_stdin(request)?;
     let results = Results::prepare(
         arguments.metadata_file.clone(),
@@ -350,13 +358,22 @@ fn run(
     arguments
         .publishing
         .write_report(report.published.as_ref())?;
-    results.write(&report, &tags)?;
+    let digest = &report.manifest.digest;
+    let product = match arguments.progress() {
+        ProgressMode::Quiet => tagged.product(digest),
+        ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Plain | ProgressMode::Json => None,
+    };
+    let product = product.unwrap_or_else(|| digest.to_string());
+    results.write(&report, &tags, &product)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl BuildArguments {
     /// What the engine is asked for, and the outputs in it. Reads the file system, but not stdin.
-    fn request(&self, settings: &Settings) -> Result<(BuildRequest, Outputs), ProgramError> {
+    fn request(
+        &self,
+        settings: &Settings,
+    ) -> Result<(BuildRequest, Outputs, Tagged), ProgramError> {
         self.unsupported.refuse()?;
         if self.progress.contradicts_itself() {
             return Err(ProgramError::input(
@@ -369,7 +386,27 @@ impl BuildArguments {
             load: self.load,
             stdout_is_terminal: settings.stdout_is_terminal,
         })?;
-        let tags = self.names(&outputs)?;
+        let context = source::context(&self.context)?;
+        let tagged = self.tagging.read(
+            &Beside {
+                tags: &self.tags,
+                outputs_have_names: outputs.names.is_some(),
+                pushes: outputs.push(),
+                directory: match &context {
+                    ContextSource::Directory(directory) => Some(directory),
+                    ContextSource::Archive(_)
+                    | ContextSource::Stdin
+                    | ContextSource::Http(_)
+                    | ContextSource::Git(_)
+                    | ContextSource::Empty => None,
+                },
+            },
+            settings,
+        )?;
+        let tags = match &tagged.names {
+            Some(names) => names.clone(),
+            None => self.names(&outputs)?,
+        };
         if outputs.push() && tags.is_empty() {
             return Err(
                 ProgramError::input("there is no name to push the image under")
@@ -411,7 +448,6 @@ impl BuildArguments {
             annotations.extend(annotation::flag(annotation)?);
         }
         annotation::check(&annotations, &platforms.shape(), &graph.platform)?;
-        let context = source::context(&self.context)?;
         let named = NamedContexts::read(&self.build_contexts)?;
         graph.contexts = named.names;
         let compression = self.compression(&outputs)?;
@@ -425,7 +461,8 @@ impl BuildArguments {
             level: self.compression_level(compression, &outputs)?,
         };
         let cache = cache.read(&|name| settings.variable(name))?;
-        let immutable_tags = self.publishing.immutable_tags(&tags)?;
+        let mut immutable_tags = self.publishing.immutable_tags(&tags)?;
+        immutable_tags.extend(tagged.immutable.iter().cloned());
         let publishing = match outputs.outputs.contains(&Output::Registry) {
             true => self.publishing.publishing(&immutable_tags)?,
             false => {
@@ -483,7 +520,8 @@ impl BuildArguments {
         }
         self.base.apply(&mut request)?;
         self.run.apply(&mut request, settings)?;
-        Ok((request, outputs))
+        tagged.tell(&mut request.graph);
+        Ok((request, outputs, tagged))
     }
 
     /// The names of the image, from `--tag` or from the outputs, none twice.

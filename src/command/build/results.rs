@@ -44,11 +44,12 @@ impl Results {
         })
     }
 
-    /// Writes everything.
+    /// Writes everything. `product` is for stdout: the digest, with a name where one was made.
     pub(super) fn write(
         &self,
         report: &BuildReport,
         tags: &[Reference],
+        product: &str,
     ) -> Result<(), ProgramError> {
         let digest = &report.manifest.digest;
         let failed = |path: &Path, error: &io::Error| {
@@ -66,7 +67,7 @@ impl Results {
             write_whole(path, &document).map_err(|error| failed(path, &error))?;
         }
         if !self.stdout_is_taken {
-            print_product(&format!("{digest}\n"))?;
+            print_product(&format!("{product}\n"))?;
         }
         Ok(())
     }
