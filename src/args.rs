@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
-    AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments, CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, LintArguments, LoginArguments, LogoutArguments, PinArguments, PullArguments, PushArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
+    AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments,
+    CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, LintArguments,
+    LoginArguments, LogoutArguments, PinArguments, PullArguments, PushArguments, SignArguments,
+    StoreArguments, TagArguments, VerifyArguments, VersionArguments,
 };
 use crate::error::ProgramError;
 

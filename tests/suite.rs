@@ -8,6 +8,7 @@
 
 mod accounts;
 mod again;
+mod attest;
 mod bases;
 mod bench;
 mod cli;

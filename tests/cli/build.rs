@@ -9,24 +9,41 @@ fn check_wrong(arguments: &[&str], expected: &str) {
 }
 
 #[test]
-fn flags_of_buildx_that_are_not_there_yet_are_never_ignored() {
-    let flags = [
-        "--attest=type=sbom",
-        "--builder=default",
-        "--provenance=true",
-        "--provenance",
-        "--sbom=true",
-    ];
-    for flag in flags {
-        let name = flag.split('=').next().expect("a name");
-        check_wrong(
-            &[flag, "."],
-            &format!(
-                "error: {name} is not supported yet: kiln knows the flag of docker buildx, but \
-                 cannot do what it asks for"
-            ),
-        );
-    }
+fn a_flag_of_buildx_that_means_nothing_here_is_never_ignored() {
+    check_wrong(
+        &["--builder=default", "."],
+        "error: --builder: kiln has no builders to choose from, it builds in its own process\n\
+         hint: leave it away",
+    );
+}
+
+#[test]
+fn attestations_that_cannot_be_made_say_why() {
+    check_wrong(
+        &["--sbom=generator=docker/buildkit-syft-scanner", "."],
+        "error: --sbom generator=docker/buildkit-syft-scanner: kiln runs no generator such as \
+         `docker/buildkit-syft-scanner`\n\
+         hint: leave it away: kiln reads the package databases and lock files of the image itself, \
+         and writes SPDX, or CycloneDX with format=cyclonedx",
+    );
+    check_wrong(
+        &["--provenance=mode=mix", "."],
+        "error: --provenance mode=mix: unknown mode `mix`\nhint: the modes are min and max",
+    );
+    check_wrong(
+        &["--attest=type=sbon", "."],
+        "error: --attest type=sbon: unknown type `sbon`\nhint: did you mean `sbom`?",
+    );
+    check_wrong(
+        &["--provenance=version=v0.2", "."],
+        "error: --provenance version=v0.2: the version `v0.2` of SLSA is not written\n\
+         hint: kiln writes version=v1, which is also BuildKit's default",
+    );
+    check_wrong(
+        &["--sbom=referrers=true", "."],
+        "error: referrers=true is for images that are pushed, and this build pushes none\n\
+         hint: push with --push, or leave referrers away",
+    );
 }
 
 #[test]

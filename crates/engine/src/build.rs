@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::annotations::Annotated;
 use crate::assemble::{Image, assemble, rfc3339};
+use crate::attest::attest;
 use crate::cache::{CacheTarget, Caches, Ending, inline};
 use crate::cache_mounts::KeptMounts;
 use crate::contexts::Contexts;
@@ -172,6 +173,7 @@ pub(crate) struct Build {
     uploads: Vec<Option<Uploads>>,
     /// Cache mounts on their way back.
     keeping: Option<JoinHandle<()>>,
+    pub began: Instant,
 }
 
 impl Build {
@@ -265,6 +267,7 @@ impl Build {
             caches: Arc::new(caches),
             uploads,
             keeping: None,
+            began: Instant::now(),
         })
     }
 
@@ -296,6 +299,15 @@ impl Build {
                 Err(_) if self.can_do_without() => continue,
                 Err(error) => return Err(error),
             }
+            let attested = tokio::select! {
+                attested = attest(set, overlays, self, texts, images) => attested,
+                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+            };
+            let images = match attested {
+                Ok(images) => images,
+                Err(_) if self.can_do_without() => continue,
+                Err(error) => return Err(error),
+            };
             // What has been printed cannot be taken back.
             let mut outputs = set.outcomes().flat_map(|(.., request)| &request.outputs);
             if outputs.any(Output::is_stdout) {

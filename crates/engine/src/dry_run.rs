@@ -309,6 +309,11 @@ impl Outlook<'_> {
         if set.options().cache.to.contains(&CacheTarget::Inline) {
             return None;
         }
+        // So does what is said of it, which is among what a tag points at.
+        let mut images = set.images().iter();
+        if images.any(|image| !image.request.attestations.is_empty()) {
+            return None;
+        }
         Some(self.build.assemble(set, outputs, &[]))
     }
 

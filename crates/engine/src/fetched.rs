@@ -111,7 +111,7 @@ impl Workshop {
     }
 }
 
-fn wanted(url: &UrlSource) -> WantedFile<'_> {
+pub(crate) fn wanted(url: &UrlSource) -> WantedFile<'_> {
     WantedFile {
         url: &url.url,
         checksum: url.checksum.as_ref(),

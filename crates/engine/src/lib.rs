@@ -7,6 +7,7 @@
 
 mod annotations;
 mod assemble;
+mod attest;
 mod blob_source;
 mod build;
 mod cache;
@@ -62,6 +63,7 @@ mod user_line;
 mod users;
 
 pub use annotations::{Annotated, Annotations};
+pub use attest::{AttestationRequest, ProvenanceRequest, SbomRequest};
 pub use build::{build, build_set};
 pub use cache::{CacheMode, CacheRequest, CacheTarget};
 pub use cache_mounts::{CacheMountsRequest, MountShelf, SCOPE_BYTES_MAX, Scope, ScopeError};

@@ -7,6 +7,7 @@ use dockerfile::remote::{GitAddress, HttpAddress};
 use oci::{Compression, Platform, Reference};
 
 use crate::annotations::Annotations;
+use crate::attest::AttestationRequest;
 use crate::cache::CacheRequest;
 use crate::cache_mounts::CacheMountsRequest;
 use crate::error::BuildError;
@@ -37,6 +38,8 @@ pub struct BuildRequest {
     pub publishing: Publishing,
     /// Annotations of what is made.
     pub annotations: Annotations,
+    /// What is to be said of the images, beside them.
+    pub attestations: AttestationRequest,
     /// What is to be made of the image. Empty keeps it in the store only.
     pub outputs: Vec<Output>,
     /// Ask the registry for base images even where the store knows them by

@@ -89,6 +89,7 @@ impl Bench {
             immutable_tags: Default::default(),
             publishing: Default::default(),
             annotations: Annotations::default(),
+            attestations: engine::AttestationRequest::default(),
             outputs,
             pull: false,
             no_cache: false,

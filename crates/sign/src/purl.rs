@@ -115,6 +115,13 @@ pub fn image(reference: &Reference, platform: Option<&Platform>) -> String {
         .text()
 }
 
+/// The name of an image in a directory, of which its tag is all that is known elsewhere.
+pub fn layout(tag: Option<&str>, platform: &Platform) -> String {
+    Purl::new("oci", "layout", tag.unwrap_or_default())
+        .qualifier("platform", platform.to_string())
+        .text()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! `kiln build`: a Dockerfile and a context become an image.
 
 mod annotation;
+mod attest;
 mod base;
 mod cache;
 mod cache_mounts;
@@ -23,9 +24,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use engine::{BuildRequest, ContextSource, Output, Publishing, SandboxChoice};
+use engine::{BuildRequest, ContextSource, Output, Publishing, SandboxChoice, Shape};
 use oci::{Compression, Platform};
 
+use self::attest::AttestFlags;
 use self::base::BaseFlags;
 use self::cache::CacheFlags;
 use self::cache_mounts::CacheMountFlags;
@@ -210,6 +212,9 @@ pub(crate) struct BuildArguments {
     explain: bool,
 
     #[command(flatten)]
+    attest: AttestFlags,
+
+    #[command(flatten)]
     base: BaseFlags,
 
     #[command(flatten)]
@@ -368,6 +373,14 @@ fn run(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Seconds since 1970, for documents that are to say when something was built.
+fn now_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
+
 impl BuildArguments {
     /// What the engine is asked for, and the outputs in it. Reads the file system, but not stdin.
     fn request(
@@ -447,7 +460,14 @@ impl BuildArguments {
         for annotation in &self.annotations {
             annotations.extend(annotation::flag(annotation)?);
         }
-        annotation::check(&annotations, &platforms.shape(), &graph.platform)?;
+        let attestations = self.attest.read(now_seconds())?;
+        attest::check(&attestations, &outputs.outputs)?;
+        // What is said of one image needs an index.
+        let shape = match platforms.shape() {
+            Shape::Image if !attestations.is_empty() => Shape::Index(vec![graph.platform.clone()]),
+            shape => shape,
+        };
+        annotation::check(&annotations, &shape, &graph.platform)?;
         let named = NamedContexts::read(&self.build_contexts)?;
         graph.contexts = named.names;
         let compression = self.compression(&outputs)?;
@@ -485,6 +505,7 @@ impl BuildArguments {
             tags,
             immutable_tags,
             annotations,
+            attestations,
             pull: self.pull,
             no_cache: self.no_cache,
             epoch_seconds,

@@ -72,9 +72,8 @@ impl ImageFiles {
             let content = Content::Blob(layer.blob.clone());
             files.insert(&blob_name(&layer.blob.digest), content);
         }
-        for image in images.images() {
-            files.add(&blob_name(image.config.digest()), image.config.bytes());
-            files.add(&blob_name(image.manifest.digest()), image.manifest.bytes());
+        for document in images.small_blobs().chain(images.manifests()) {
+            files.add(&blob_name(&document.descriptor.digest), document.bytes);
         }
         if let Some(index) = images.index() {
             files.add(&blob_name(index.digest()), index.bytes());

@@ -20,6 +20,7 @@ use store::dir::{self, Dir, FileKind, RemoveError};
 use store::layer::{EntryPath, Metadata};
 use store::replace::{ReplaceError, Replacement, replace};
 
+use super::platform_roots::{ATTESTATION_MODE, AttestationFile};
 use super::root_files::{RootEntry, RootError, RootFiles, RootKind};
 use crate::interrupt::Interrupt;
 
@@ -143,6 +144,40 @@ pub(crate) fn write(
         export.add(entry?)?;
     }
     export.finish()
+}
+
+/// Writes files that say something of the others, beside them.
+pub(crate) fn write_attestations(
+    files: &[AttestationFile],
+    directory: &Path,
+    interrupt: &Interrupt,
+) -> Result<(), LocalError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let unusable = |source| LocalError::Directory {
+        path: directory.to_owned(),
+        source,
+    };
+    let root = Dir::open(directory).map_err(unusable)?;
+    for AttestationFile {
+        path,
+        bytes,
+        epoch_seconds,
+    } in files
+    {
+        let replaced = |source| LocalError::Replace {
+            path: path.clone(),
+            source,
+        };
+        let mut file = Replacement::create(&root, ATTESTATION_MODE).map_err(replaced)?;
+        let stop = || interrupt.is_triggered();
+        file.fill(&mut &**bytes, &stop).map_err(replaced)?;
+        let metadata = Metadata::root_owned(ATTESTATION_MODE, *epoch_seconds);
+        finish(file.file(), path, &metadata, &mut LeftOut::default())?;
+        file.finish(path.name()).map_err(replaced)?;
+    }
+    Ok(())
 }
 
 struct Export<'r> {

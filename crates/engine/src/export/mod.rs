@@ -139,6 +139,18 @@ fn is_same_place(one: &Path, other: &Path) -> bool {
 
 /// Docker's archives have no place for an index, and engines load what runs on their machine.
 fn one_image(request: &BuildRequest, what: &str) -> Result<(), BuildError> {
+    // They need an index, and are not left out where somebody asked for them. As in BuildKit.
+    if request.attestations.insists() {
+        return Err(BuildError::Input {
+            message: format!("{what} has no place for attestations"),
+            hint: Some(
+                "leave --provenance, --sbom and --attest away, or say `inline-only=true` in them: \
+                 then they are left out where they have no place"
+                    .to_owned(),
+            ),
+            source: None,
+        });
+    }
     match request.shape {
         Shape::Image => Ok(()),
         Shape::Index(_) => Err(BuildError::Input {
@@ -154,9 +166,8 @@ fn one_image(request: &BuildRequest, what: &str) -> Result<(), BuildError> {
 
 /// Puts the documents of images into the store, so that it can be sent later.
 pub(crate) fn keep(store: &Store, images: &ImageSet) -> Result<Digest, DiskError> {
-    for image in images.images() {
-        store.blobs().put(image.config.bytes())?;
-        store.blobs().put(image.manifest.bytes())?;
+    for document in images.small_blobs().chain(images.manifests()) {
+        store.blobs().put(document.bytes)?;
     }
     let (_, top) = images.top();
     store.blobs().put(top)
@@ -195,7 +206,7 @@ pub(crate) async fn export(
                 tar: false,
             } => exported.outputs.push(export.layout(destination).await?),
             Output::Docker { destination } => {
-                let files = docker_archive::files(images, &request.tags);
+                let files = docker_archive::files(images.plain(), &request.tags);
                 exported
                     .outputs
                     .push(export.archive(files, destination).await?);
@@ -309,6 +320,7 @@ impl Export<'_> {
                     .as_ref()
                     .map_or(to.clone(), |name| to.join(name));
                 left_out.push(local::write(&root.files, &to, &interrupt)?);
+                local::write_attestations(&root.attestations()?, &to, &interrupt)?;
             }
             Ok(left_out)
         });
@@ -324,7 +336,7 @@ impl Export<'_> {
     }
 
     async fn load(&self) -> Result<OutputReport, BuildError> {
-        let files = docker_archive::files(self.images, self.tags);
+        let files = docker_archive::files(self.images.plain(), self.tags);
         let (supply, ports) = (Arc::new(self.supply()), self.ports);
         let loaded = load::load(files, supply, &ports.program_path, &ports.interrupt).await;
         let engine = self.told(loaded.map_err(Failure::from), || UNLOADED.to_owned())?;

@@ -3,11 +3,14 @@
 //! only works where they do not get into each other's way.
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 
-use oci::Platform;
+use oci::{Algorithm, Digest, Hasher, Platform};
+use sign::statement::StatementSubject;
 use store::layer::{EntryPath, Metadata};
 
 use super::root_files::{RootEntry, RootError, RootFiles, RootKind};
+use crate::attest::Said;
 use crate::image_set::ImageSet;
 use crate::layers::Layers;
 use crate::request::Split;
@@ -52,13 +55,79 @@ pub(crate) struct PlatformRoot {
     /// The directory that its files go to, where not to the top.
     pub directory: Option<String>,
     pub files: RootFiles,
+    /// What is said of the image, and what the names of files with it say of the platform.
+    said: Option<(Said, Option<String>)>,
 }
+
+/// A file that says something of the others.
+pub(crate) struct AttestationFile {
+    /// One component.
+    pub path: EntryPath,
+    pub bytes: Vec<u8>,
+    /// In seconds since 1970.
+    pub epoch_seconds: i64,
+}
+
+/// The permissions of such a file, as BuildKit has them.
+pub(crate) const ATTESTATION_MODE: u32 = 0o600;
 
 impl PlatformRoot {
     /// That directory as a path.
     pub(crate) fn directory_path(&self) -> Option<EntryPath> {
         let name = self.directory.as_ref()?;
         Some(EntryPath::parse(name.as_bytes()).expect("platforms have plain names"))
+    }
+
+    /// Files that say of the other ones what is said of the image. All of those are read for it.
+    pub(crate) fn attestations(&self) -> Result<Vec<AttestationFile>, RootError> {
+        let Some((said, suffix)) = self.said.as_ref().filter(|(said, _)| said.has_files()) else {
+            return Ok(Vec::new());
+        };
+        let mut subjects: Vec<StatementSubject> = Vec::new();
+        let mut places = HashMap::new();
+        for entry in self.files.entries() {
+            let RootEntry { path, kind, .. } = entry?;
+            let name = String::from_utf8_lossy(path.as_bytes()).into_owned();
+            match kind {
+                RootKind::File { size: _, content } => {
+                    let digest = sha256(&mut content.open()?);
+                    let digest = digest.map_err(|source| RootError::Open {
+                        path: path.clone(),
+                        source,
+                    })?;
+                    places.insert(path, subjects.len());
+                    subjects.push(StatementSubject::new(name, &digest));
+                }
+                RootKind::HardLink { first } => {
+                    let first = places.get(&first).and_then(|place| subjects.get(*place));
+                    if let Some(digest) = first.map(|first| first.digest.clone()) {
+                        subjects.push(StatementSubject { name, digest });
+                    }
+                }
+                RootKind::Directory
+                | RootKind::Symlink { .. }
+                | RootKind::CharacterDevice { .. }
+                | RootKind::BlockDevice { .. }
+                | RootKind::Fifo => {}
+            }
+        }
+        let mut files = Vec::new();
+        for (name, bytes) in said.files(&subjects) {
+            let name = match suffix {
+                None => name,
+                Some(platform) => with_platform(&name, platform),
+            };
+            let path = EntryPath::parse(name.as_bytes()).map_err(|error| RootError::Open {
+                path: EntryPath::root(),
+                source: io::Error::new(io::ErrorKind::InvalidInput, error),
+            })?;
+            files.push(AttestationFile {
+                path,
+                bytes,
+                epoch_seconds: said.epoch_seconds,
+            });
+        }
+        Ok(files)
     }
 
     /// Where a path of the root goes.
@@ -78,16 +147,23 @@ pub(crate) async fn open(
     layers: &Layers,
     split: Split,
 ) -> Result<Vec<PlatformRoot>, PlatformRootsError> {
+    // Where files of all platforms lie in one place, their names say which is whose.
+    let is_never = split == Split::Never;
     let split = match split {
-        Split::Automatic => images.index().is_some(),
+        Split::Automatic => images.plain().index().is_some(),
         Split::Always => true,
         Split::Never => false,
     };
     let mut roots = Vec::new();
+    let mut said = images.said().iter().cloned();
     for image in images.images() {
+        let platform = image.platform().to_string().replace('/', "_");
         roots.push(PlatformRoot {
-            directory: split.then(|| image.platform().to_string().replace('/', "_")),
             files: RootFiles::open(layers, &image.output.stack).await?,
+            said: said
+                .next()
+                .map(|said| (said, is_never.then(|| platform.clone()))),
+            directory: split.then_some(platform),
         });
     }
     if !split {
@@ -95,6 +171,25 @@ pub(crate) async fn open(
         refuse_conflicts(&roots, &platforms)?;
     }
     Ok(roots)
+}
+
+/// `provenance.json` is `provenance.linux_amd64.json`.
+fn with_platform(name: &str, platform: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, extension)) => format!("{stem}.{platform}.{extension}"),
+        None => format!("{name}.{platform}"),
+    }
+}
+
+fn sha256(content: &mut impl Read) -> io::Result<Digest> {
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut piece = vec![0; 128 * 1024];
+    loop {
+        match content.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&piece[..count]),
+        }
+    }
 }
 
 /// What of a file must be the same for two files to be one.

@@ -8,7 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use oci::{Descriptor, Digest, Document, Reference, Repository};
+use oci::{Descriptor, Digest, Reference, Repository};
 use publish::{
     BlobFault, Blobs, Content, Context, Item, Outcome, Publication, PublishError, PublishedTag,
     TagChange, Watcher,
@@ -77,25 +77,19 @@ impl Uploads {
 
     /// What is to be published.
     pub(crate) fn item(&self, name: &str, images: &ImageSet, request: &BuildRequest) -> Item {
-        let manifests = images
-            .images()
-            .iter()
-            .map(|image| Document::Manifest(Box::new(image.manifest.clone())));
-        let index = images.index().cloned();
-        let index = index.map(|index| Document::Index(Box::new(index)));
         let mut root = images.descriptor();
         if let (None, [image]) = (images.index(), images.images()) {
             root.platform = Some(image.platform());
         }
         let content = Content {
             root,
-            documents: manifests.chain(index).collect(),
+            documents: images.documents(),
             blobs: Arc::clone(&self.blobs),
         };
         let (tags, immutable) = (&request.tags, &request.immutable_tags);
         request
             .publishing
-            .item(name, content, Vec::new(), tags, immutable)
+            .item(name, content, images.referrers(), tags, immutable)
     }
 }
 

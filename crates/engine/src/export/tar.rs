@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::io::{BufWriter, Write};
 
-use store::layer::{Entry, EntryKind, EntryPath, TarStream, TarStreamError};
+use store::layer::{Entry, EntryKind, EntryPath, Metadata, TarStream, TarStreamError};
 
-use super::platform_roots::PlatformRoot;
+use super::platform_roots::{ATTESTATION_MODE, PlatformRoot};
 use super::root_files::{RootEntry, RootError, RootKind};
 
 /// Headers are gathered until they have this many bytes.
@@ -35,6 +35,11 @@ pub(crate) fn write(roots: &[PlatformRoot], output: &mut dyn Write) -> Result<()
             })?;
         }
         write_root(&mut tar, root, &mut written)?;
+        for file in root.attestations()? {
+            let metadata = Metadata::root_owned(ATTESTATION_MODE, file.epoch_seconds);
+            let (path, bytes) = (root.place(&file.path), file.bytes);
+            tar.add_file(path, metadata, bytes.len() as u64, &mut &*bytes)?;
+        }
     }
     tar.finish()?;
     Ok(())

@@ -20,7 +20,7 @@ use crate::assemble::Image;
 use crate::output::LayerRef;
 use crate::request::Output;
 pub(crate) use layer::{Layering, OverlayError};
-pub(crate) use pinned::Overlays;
+pub(crate) use pinned::{Laid, Overlays};
 pub(crate) use select::SelectError;
 
 /// What is searched for programs where an image does not say so: as in every RUN.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use graph::BuildGraph;
+use graph::{BuildGraph, ImageNumber};
 
 use super::{Layering, OverlayImage, OverlaySource, apply};
 use crate::assemble::{Image, platform_of};
@@ -28,6 +28,17 @@ struct Source {
     /// As the history says it.
     shown: String,
     files: Files,
+}
+
+/// What is laid over one image for one platform, as it is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Laid<'o> {
+    /// As the history says it.
+    pub shown: &'o str,
+    /// The image that was looked up for it.
+    pub base: Option<&'o graph::BaseImage>,
+    /// The target of the graph that has the files, by its place.
+    pub target: Option<usize>,
 }
 
 enum Files {
@@ -57,6 +68,27 @@ impl Overlays {
             sources.push(of_image);
         }
         Ok(Self { sources })
+    }
+
+    /// What is laid over an image for its platforms, in their order. `number`: of the overlay.
+    pub(crate) fn laid(
+        &self,
+        number: ImageNumber,
+        set: &SetRequest,
+    ) -> impl Iterator<Item = Laid<'_>> {
+        let place = number.index().checked_sub(set.images().len());
+        let sources = place.and_then(|place| self.sources.get(place));
+        sources.into_iter().flatten().map(|source| Laid {
+            shown: &source.shown,
+            base: match &source.files {
+                Files::Base(base) => Some(base),
+                Files::Target(_) => None,
+            },
+            target: match &source.files {
+                Files::Base(_) => None,
+                Files::Target(target) => Some(*target),
+            },
+        })
     }
 
     /// Adds where the layers are that files are taken of.

@@ -60,6 +60,14 @@ impl Redactor {
         next.is_some_and(|begin| begin.starts_with(rest))
     }
 
+    /// A text without secrets.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let mut stream = self.stream();
+        let mut shown = stream.push(text.as_bytes());
+        shown.extend(stream.finish());
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
     /// For one stream of output.
     pub(crate) fn stream(&self) -> Stream<'_> {
         Stream {

@@ -471,10 +471,7 @@ impl Tracer {
     }
 
     fn redact(&self, text: &str) -> String {
-        let mut stream = self.options.redactor.stream();
-        let mut shown = stream.push(text.as_bytes());
-        shown.extend(stream.finish());
-        String::from_utf8_lossy(&shown).into_owned()
+        self.options.redactor.hide(text)
     }
 
     /// The line of the ARG or ENV that is the last one in front of a line to set a variable; not

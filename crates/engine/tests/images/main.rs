@@ -119,6 +119,7 @@ impl Bench {
             immutable_tags: Default::default(),
             publishing: Default::default(),
             annotations: Annotations::default(),
+            attestations: engine::AttestationRequest::default(),
             outputs: vec![Output::Registry],
             pull: false,
             no_cache: false,

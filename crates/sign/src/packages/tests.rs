@@ -1,3 +1,5 @@
+//! Listings of every kind: what they list, and that bytes of any kind do no harm.
+
 use proptest::prelude::*;
 
 use super::*;

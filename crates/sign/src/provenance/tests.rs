@@ -1,3 +1,5 @@
+//! A provenance has what SLSA asks for, and in its small form nothing that could be private.
+
 use std::collections::BTreeMap;
 
 use oci::Digest;

@@ -1,3 +1,5 @@
+//! Lists have what their forms ask for, and the same bytes for the same contents.
+
 use std::collections::HashSet;
 
 use oci::Digest;

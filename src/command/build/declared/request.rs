@@ -78,6 +78,7 @@ pub(crate) fn defaults(settings: &Settings) -> Result<BuildRequest, ProgramError
         immutable_tags: Default::default(),
         publishing: Default::default(),
         annotations: Default::default(),
+        attestations: Default::default(),
         outputs: Vec::new(),
         pull: false,
         no_cache: false,
