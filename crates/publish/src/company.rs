@@ -2,6 +2,7 @@
 //! its seals make of its digest.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use oci::{
@@ -17,7 +18,13 @@ use crate::plan::Destination;
 use crate::standing::DestinationError;
 
 /// How often the manifest under a tag is written before others are said to overwrite it (D18).
-const WRITES_MAX: u32 = 8;
+const WRITES_MAX: u32 = 16;
+
+/// How long after writing it is looked again: who read before we wrote writes within this time.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Steps in which those wait who overwrite each other, each another number of them.
+const STEP: Duration = Duration::from_millis(10);
 
 /// The most layers of one manifest that signatures are kept in.
 const SIGNATURES_MAX: usize = 10_000;
@@ -121,7 +128,13 @@ async fn join(
     attachment: &Attachment,
 ) -> Result<(), DestinationError> {
     let ours = &attachment.manifest;
-    for _ in 0..WRITES_MAX {
+    let selector = Selector::Tag(tag.clone());
+    // Whoever else signs the same waits another time.
+    let place = u32::from(ours.digest().hex().as_bytes()[0]) % 8 + 1;
+    let mut writes = 0;
+    let mut is_settled = true;
+    let mut failure = None;
+    while writes < WRITES_MAX {
         let there = match client.manifest(&repository.at_tag(tag.clone())).await {
             Ok(Document::Manifest(there)) => Some(there),
             Ok(Document::Index(_)) => {
@@ -134,7 +147,14 @@ async fn join(
         };
         let manifest = match there {
             None => ours.clone(),
-            Some(there) if holds(there.value(), ours.value()) => return Ok(()),
+            Some(there) if holds(there.value(), ours.value()) => {
+                if is_settled {
+                    return Ok(());
+                }
+                is_settled = true;
+                tokio::time::sleep(SETTLE).await;
+                continue;
+            }
             Some(there) => {
                 let config =
                     join_configs(client, repository, &there.value().config, attachment).await?;
@@ -146,18 +166,36 @@ async fn join(
         }
         let media_type = manifest.value().media_type.clone();
         let media_type = media_type.unwrap_or(MediaType::OciManifest);
-        client
-            .push_manifest(
-                repository,
-                &Selector::Tag(tag.clone()),
-                &media_type,
-                manifest.bytes(),
-            )
-            .await?;
+        let written = client
+            .push_manifest_once(repository, &selector, &media_type, manifest.bytes())
+            .await;
+        match written {
+            Ok(()) => {}
+            Err(error) if may_pass(&error) => failure = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+        writes += 1;
+        is_settled = false;
+        if writes > 1 {
+            tokio::time::sleep(STEP * place * writes).await;
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error.into());
     }
     Err(DestinationError::Crowded {
         tag: repository.at_tag(tag.clone()),
     })
+}
+
+fn may_pass(error: &registry::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Unreachable
+            | ErrorKind::Stalled
+            | ErrorKind::Server
+            | ErrorKind::RateLimited { .. }
+    )
 }
 
 /// Whether every layer is there with its annotations, which hold the signature.

@@ -279,6 +279,26 @@ impl Client {
         manifest::push(&self.hosts, repository, selector, media_type, bytes).await
     }
 
+    /// The same in one attempt that is not read back, for what is made from what stood there before
+    /// (D18): another attempt would overwrite what others wrote meanwhile. The caller looks whether
+    /// it is there, and makes it anew if it is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push_manifest`]; what may pass is not waited for.
+    pub async fn push_manifest_once(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let manner = manifest::Manner::Once { if_match: None };
+        manifest::store(&self.hosts, repository, selector, media_type, bytes, manner)
+            .await
+            .map(drop)
+    }
+
     /// The repositories of the registry that `root` is in, at most [`crate::REPOSITORIES_MAX`].
     ///
     /// # Errors

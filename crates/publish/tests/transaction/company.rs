@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use oci::{Document, Manifest, Raw};
 use publish::{PublishError, Reached, Subject};
 
-use crate::scene::{SEAL_TYPE, Scene, Stamp, item, publication, seal_tag, single, stamped};
+use crate::scene::{SEAL_TYPE, Scene, Stamp, client, item, publication, seal_tag, single, stamped};
 
 #[tokio::test]
 async fn attachments_are_found_with_and_without_a_list_of_referrers() {
@@ -141,5 +141,59 @@ async fn no_tag_moves_where_a_seal_is_refused_and_no_seal_is_made_twice() {
     let digest = &publication().items[0].content.root.digest;
     for registry in 0..3 {
         assert_eq!(scene.seals(registry, "app", digest).await, 1, "{SEAL_TYPE}");
+    }
+}
+
+#[tokio::test]
+async fn signatures_that_are_stored_at_the_same_time_are_all_there() {
+    for under_tag in [false, true] {
+        let scene = Scene::new();
+        let content = single("app");
+        let digest = &content.root.digest;
+        // Each with a store and a client of its own, as on two machines.
+        let publishing = (0..4).map(|machine| {
+            let stamp = Arc::new(Stamp {
+                under_tag,
+                ..Stamp::default()
+            });
+            // Another text for each.
+            stamp.count.store(100 * machine, Ordering::SeqCst);
+            let version = format!("v{machine}");
+            let mut app = item(
+                "app",
+                content.clone(),
+                scene.targets("app", &[version.as_str()], &[]),
+            );
+            app.seals = vec![stamp];
+            let (client, directory) = (client(), tempfile::tempdir().expect("a directory"));
+            async move {
+                let store = store::Store::open(&directory.path().join("store")).expect("a store");
+                let context = publish::Context {
+                    client: &client,
+                    store: &store,
+                    uploads: publish::Uploads::new(client.clone(), Arc::new(publish::Unwatched)),
+                    watcher: &publish::Unwatched,
+                };
+                let publication = publication(vec![app]);
+                publish::publish(&publication, &context).await.map(drop)
+            }
+        });
+        for outcome in futures_util::future::join_all(publishing).await {
+            outcome.expect("published");
+        }
+        for registry in 0..3 {
+            let count = match under_tag {
+                false => scene.seals(registry, "app", digest).await,
+                true => {
+                    let tag = seal_tag(digest);
+                    let found = scene.registries[registry].manifest("app", tag.as_str());
+                    let manifest: Raw<Manifest> =
+                        Raw::read(found.expect("signatures").2.to_vec()).expect("a manifest");
+                    manifest.value().layers.len()
+                }
+            };
+            // One registry is sealed by each machine with a number of its own.
+            assert_eq!(count, 4, "{registry} {under_tag}");
+        }
     }
 }

@@ -65,6 +65,14 @@ async fn nothing_is_visible_before_the_last_phase() {
     let subjects = stamp.subjects.lock().unwrap();
     assert_eq!(subjects.len(), 6);
     assert!(subjects.iter().all(|subject| subject.tags.len() == 2));
+    // What is sealed is what was pushed, by digest, size and type (E07).
+    for image in &outcome.report.images {
+        let sealed = subjects.iter().filter(|subject| {
+            let is_there = subject.repository.to_string() == image.repository;
+            is_there && subject.descriptor.digest == image.digest
+        });
+        assert_eq!(sealed.count(), 1);
+    }
     for (number, image) in outcome.report.images.iter().enumerate() {
         let path = ["app", "tool"][number / 3];
         scene.whole(number % 3, path, &image.digest);
