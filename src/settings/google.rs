@@ -151,3 +151,74 @@ impl From<&project::GoogleAccount> for DeclaredAccount {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(options: Option<&GoogleOptions>, variables: &[(&str, &str)]) -> GoogleSettings {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        GoogleSettings::new(&Environment(variables.collect()), options)
+    }
+
+    #[test]
+    fn the_nearest_word_counts() {
+        let flags = GoogleOptions {
+            workload_identity_provider: Some("flag".to_owned()),
+            oidc_token_env: Some("TOKEN".to_owned()),
+            ..GoogleOptions::default()
+        };
+        let variables = [
+            ("KILN_GCP_WORKLOAD_IDENTITY_PROVIDER", "variable"),
+            ("KILN_GCP_SERVICE_ACCOUNT", "a@p"),
+            ("TOKEN", "secret"),
+        ];
+        let mut federation = found(Some(&flags), &variables).ambient.federation;
+        assert_eq!(federation.provider.as_deref(), Some("flag"));
+        assert!(federation.is_provider_demanded && federation.is_account_demanded);
+        let subject = format!("{:?}", federation.subject);
+        assert!(
+            subject.contains("TOKEN") && !subject.contains("secret"),
+            "{subject}"
+        );
+        // A declaration fills what is missing, and asks for nothing.
+        let declared = DeclaredAccount {
+            provider: Some("declared".to_owned()),
+            service_account: Some("b@p".to_owned()),
+        };
+        declared.apply(&mut federation);
+        assert_eq!(federation.provider.as_deref(), Some("flag"));
+        let mut federation = found(None, &[]).ambient.federation;
+        declared.apply(&mut federation);
+        assert_eq!(federation.provider.as_deref(), Some("declared"));
+        assert!(!federation.is_provider_demanded && !federation.is_account_demanded);
+    }
+
+    #[test]
+    fn the_metadata_server_is_where_the_environment_says() {
+        let check = |variables: &[(&str, &str)], url: Option<&str>, usage: MetadataUse| {
+            let found = found(None, variables);
+            assert_eq!(found.endpoints.metadata.as_deref(), url, "{variables:?}");
+            assert_eq!(found.ambient.metadata, usage, "{variables:?}");
+        };
+        check(&[], None, MetadataUse::Detect);
+        check(&[("NO_GCE_CHECK", "True")], None, MetadataUse::Never);
+        check(
+            &[("GCE_METADATA_HOST", "h:1")],
+            Some("http://h:1"),
+            MetadataUse::Present,
+        );
+        check(
+            &[("GCE_METADATA_ROOT", "h")],
+            Some("http://h"),
+            MetadataUse::Present,
+        );
+        check(
+            &[("GCE_METADATA_IP", "1.2.3.4")],
+            Some("http://1.2.3.4"),
+            MetadataUse::Detect,
+        );
+    }
+}

@@ -176,7 +176,12 @@ impl ConfigFile {
             });
         }
         let config = Self::parse(&path.display().to_string(), &bytes)?;
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let (owner, ours) = (metadata.uid(), rustix::process::geteuid().as_raw());
+        // What root wrote for us, and what we left for root, is no surprise.
+        if owner != ours && owner != 0 && ours != 0 {
+            notes.push(format!("{} belongs to another user", path.display()));
+        }
         if metadata.permissions().mode() & 0o022 != 0 {
             notes.push(format!(
                 "{} can be changed by other users; chmod 600 it",

@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
+};
 use std::path::{Path, PathBuf};
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -221,10 +223,10 @@ impl Edit {
             .mode(DIRECTORY_MODE)
             .create(directory)
             .map_err(fail("make the directory", directory))?;
-        let mode = match std::fs::metadata(&self.path) {
-            Ok(found) => found.permissions().mode() & 0o7777,
-            Err(_) => FILE_MODE,
-        };
+        let before = std::fs::metadata(&self.path).ok();
+        let mode = before
+            .as_ref()
+            .map_or(FILE_MODE, |found| found.permissions().mode() & 0o7777);
         let mut text = String::new();
         Json::Object(self.root.clone()).write(&mut text, 0);
         text.push('\n');
@@ -242,6 +244,10 @@ impl Edit {
                 .mode(FILE_MODE)
                 .open(&fresh)?;
             file.write_all(text.as_bytes())?;
+            if let Some(before) = &before {
+                // Root who changes a user's file must not make it his own; others cannot anyway.
+                let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
+            }
             file.set_permissions(std::fs::Permissions::from_mode(mode))?;
             file.sync_all()?;
             std::fs::rename(&fresh, &self.path)
