@@ -86,6 +86,18 @@ fn client_with(
     })
 }
 
+/// A client for services that are no registries: the same roots of trust and proxies, and nobody's
+/// credentials.
+pub(crate) fn service_client(settings: &Settings) -> Result<Client, ProgramError> {
+    let options = ClientOptions {
+        trust: settings.trust.clone(),
+        proxies: settings.proxies.clone(),
+        ..ClientOptions::default()
+    };
+    Client::new(options)
+        .map_err(|error| ProgramError::input("could not set up a client").because(&error))
+}
+
 /// How files and repositories come from elsewhere. Nothing is asked yet, and git is looked for when
 /// it is needed.
 fn post(settings: &Settings) -> Result<Post, ProgramError> {

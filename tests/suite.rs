@@ -29,6 +29,7 @@ mod publish;
 mod registry_program;
 mod run;
 mod shared_cache;
+mod signing;
 mod site;
 mod sources;
 mod stress;

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use engine::Publishing;
+use engine::{Publishing, Seals};
 use oci::Reference;
 
 use super::build::results::{prepare_file, write_whole};
 use crate::error::ProgramError;
+use crate::ports;
+use crate::project::{self, ProjectFlags};
+use crate::settings::Settings;
+use crate::signing::{Signers, seals};
 
 /// Options of verbs that publish.
 #[derive(Args, Debug)]
@@ -27,6 +31,17 @@ pub(crate) struct PublishOptions {
     /// Move immutable tags this once
     #[arg(long)]
     retag: bool,
+
+    /// Have a signer of kiln.yaml sign the image before any tag points at it: its name, or none
+    /// where there is one only (docs/signing.md)
+    #[arg(
+        long = "sign",
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    signers: Vec<String>,
 
     /// Write what was published to a file, as JSON (docs/publishing.md)
     #[arg(long = "report", value_name = "FILE")]
@@ -67,11 +82,39 @@ impl PublishOptions {
         })
     }
 
+    /// Adds those who sign. Keys are read and services described here, before anything is built:
+    /// who cannot sign is known at once.
+    pub(crate) fn add_signers(
+        &self,
+        publishing: &mut Publishing,
+        settings: &Settings,
+    ) -> Result<(), ProgramError> {
+        if self.signers.is_empty() {
+            return Ok(());
+        }
+        let project = project::find(settings, ProjectFlags::default())?;
+        let names: Vec<String> = self
+            .signers
+            .iter()
+            .filter(|name| !name.is_empty())
+            .cloned()
+            .collect();
+        let client = ports::service_client(settings)?;
+        let signers = Signers {
+            settings,
+            client: &client,
+        };
+        let signers = signers.of_project(project.as_ref(), &names)?;
+        publishing.seals = Seals(seals(signers));
+        Ok(())
+    }
+
     /// Refuses options that mean nothing where nothing is published.
     pub(crate) fn check_unpublished(&self) -> Result<(), ProgramError> {
         let given = [
             ("--immutable", self.immutable.is_some()),
             ("--retag", self.retag),
+            ("--sign", !self.signers.is_empty()),
             ("--report", self.report_file.is_some()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {

@@ -72,7 +72,10 @@ fn run(
     settings: &Settings,
     presentation: Presentation,
 ) -> Result<ExitCode, ProgramError> {
-    let request = arguments.request()?;
+    let mut request = arguments.request()?;
+    arguments
+        .publishing
+        .add_signers(&mut request.publishing, settings)?;
     let report = ports::serve(settings, presentation, settings.processors, async |ports| {
         engine::push(&request, ports).await
     })?;

@@ -484,7 +484,11 @@ impl BuildArguments {
         let mut immutable_tags = self.publishing.immutable_tags(&tags)?;
         immutable_tags.extend(tagged.immutable.iter().cloned());
         let publishing = match outputs.outputs.contains(&Output::Registry) {
-            true => self.publishing.publishing(&immutable_tags)?,
+            true => {
+                let mut publishing = self.publishing.publishing(&immutable_tags)?;
+                self.publishing.add_signers(&mut publishing, settings)?;
+                publishing
+            }
             false => {
                 self.publishing.check_unpublished()?;
                 Publishing::default()
