@@ -60,18 +60,6 @@ impl Git {
         path.contains('/').then(|| path.to_owned())
     }
 
-    /// What is known of the sources; `None` outside of a repository, and before the first commit.
-    pub(super) fn facts(&self) -> Option<SourceFacts> {
-        let commit = self.ask(&["rev-parse", "--verify", "HEAD^{commit}"])?;
-        let status = self.ask(&["status", "--porcelain", "--untracked-files=normal"])?;
-        Some(SourceFacts {
-            dirty: !status.is_empty(),
-            branch: self.ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]),
-            remote_branches: self.remote_branches(&commit),
-            commit,
-        })
-    }
-
     /// What is known of a commit that need not be checked out.
     pub(super) fn facts_of(&self, commit: &str, dirty: bool) -> SourceFacts {
         SourceFacts {

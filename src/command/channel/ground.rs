@@ -172,6 +172,13 @@ impl Ground {
         Ok((own.protected, rules))
     }
 
+    /// The path of an image below its channel.
+    pub(super) fn image_path(&self, name: &str) -> String {
+        let declared = self.project.images.get(name);
+        let path = declared.and_then(|declared| declared.path.clone());
+        path.unwrap_or_else(|| name.to_owned())
+    }
+
     /// Images that are declared and are not among these.
     pub(super) fn left_out(&self, images: &[ChannelImage]) -> Vec<String> {
         let is_there = |member: &Member| {

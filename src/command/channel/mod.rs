@@ -15,6 +15,7 @@ mod outcome;
 mod promote;
 mod protect;
 mod prune;
+mod push;
 mod rollback;
 mod show;
 
@@ -29,6 +30,7 @@ use self::list::ListArguments;
 use self::promote::PromoteArguments;
 use self::protect::ProtectArguments;
 use self::prune::PruneArguments;
+use self::push::PushArguments;
 use self::rollback::RollbackArguments;
 use self::show::ShowArguments;
 use crate::args::{ProgressMode, RegistryOptions, StoreOption};
@@ -55,6 +57,7 @@ pub(crate) struct ChannelArguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum ChannelVerb {
+    Push(Box<PushArguments>),
     List(ListArguments),
     Show(ShowArguments),
     Diff(DiffArguments),
@@ -68,6 +71,7 @@ enum ChannelVerb {
 impl ChannelVerb {
     fn command(&self) -> &dyn Command {
         match self {
+            Self::Push(push) => &**push,
             Self::List(list) => list,
             Self::Show(show) => show,
             Self::Diff(diff) => diff,

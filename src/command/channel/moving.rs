@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use engine::Ports;
-use oci::{Digest, Platform, Repository, Tag};
+use oci::{Digest, Repository, Tag};
 use policy::ChannelName;
 use publish::channel::{
     CHANNEL_SCHEMA, CURRENT_TAG, ChannelImage, ChannelOrigin, ChannelRecord, KeptRecord,
 };
 use publish::{
-    Content, Context, ExpectedTag, Item, Outcome, Publication, PublishError, Target, Unwatched,
+    Content, Context, ExpectedTag, Item, Outcome, Publication, PublishError, Target,
     Uploads,
 };
+use registry::Client;
 
 use super::gate::Admitted;
 use super::ground::Ground;
+use crate::command::image_places::Reported;
 use crate::error::{EXIT_MOVED, EXIT_TAG_CONFLICT, ProgramError};
 
 /// What a channel is going to have.
@@ -37,6 +39,8 @@ pub(super) struct Plan {
     pub(super) origin: Option<ChannelOrigin>,
     /// Who moves it.
     pub(super) admitted: Admitted,
+    /// What is about the images, such as signatures, and goes up before them.
+    pub(super) companions: Vec<Item>,
     /// Images that are sent, or whose tags are moved.
     pub(super) moved: Vec<MovedImage>,
     /// Images that stay as they are.
@@ -104,7 +108,7 @@ pub(super) async fn carry_out(
     let content = record.content();
     let digest = content.root.digest.clone();
     let (own_tags, moving_tags) = record.tags(&digest);
-    let mut items = Vec::new();
+    let mut items = plan.companions;
     for moved in plan.moved {
         let image = &moved.image;
         let place = parsed(&image.repository)?;
@@ -145,11 +149,12 @@ pub(super) async fn carry_out(
         },
         retag: plan.retag,
     };
+    let watcher = Arc::new(Reported(Arc::clone(&ports.reporter)));
     let context = Context {
         client: &ports.client,
         store: &ports.store,
-        uploads: Uploads::new(ports.client.clone(), Arc::new(Unwatched)),
-        watcher: &Unwatched,
+        uploads: Uploads::new(ports.client.clone(), Arc::clone(&watcher) as _),
+        watcher: &*watcher,
     };
     // A publication that is stopped leaves its journal, and the next one goes on from there.
     let outcome = tokio::select! {
@@ -200,18 +205,15 @@ fn failed(channel: &ChannelName, error: PublishError) -> ProgramError {
     }
 }
 
-/// What an image runs on.
-pub(super) fn platforms(content: &Content) -> Vec<Platform> {
-    let listed = content
-        .documents
-        .iter()
-        .rev()
-        .find_map(|document| match document {
-            oci::Document::Index(index) => Some(index.value().platforms()),
-            oci::Document::Manifest(_) => None,
-        });
-    match listed {
-        Some(platforms) => platforms.into_iter().cloned().collect(),
-        None => content.root.platform.iter().cloned().collect(),
-    }
+/// Whether the channel's tag is where its record says.
+pub(super) async fn stands(
+    client: &Client,
+    image: &ChannelImage,
+    tag: &Tag,
+) -> Result<bool, ProgramError> {
+    let reference = parsed(&image.repository)?.at_tag(tag.clone());
+    let found = client.tag_points_at(&reference).await.map_err(|error| {
+        ProgramError::failed(format!("could not look at {reference}")).because(&error)
+    })?;
+    Ok(found.as_ref() == Some(&image.digest))
 }

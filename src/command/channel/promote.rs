@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use oci::Tag;
+use oci::{Repository, Tag};
 use policy::{ChannelName, Member};
 use publish::channel::{ChannelImage, ChannelOrigin, KeptRecord};
+use publish::source::{Sources, attached};
+use publish::{Address, Content, Item, Target};
+use registry::Client;
 
+use super::appearance::image_name;
 use super::fleet;
 use super::gate::{self, Wish};
 use super::ground::{Ground, GroundOptions};
@@ -113,17 +117,28 @@ impl Command for PromoteArguments {
                 async |image: &ChannelImage| {
                     own_repository(&ground, &from, image)?;
                     let content = contents(client, image).await?;
-                    Ok::<_, ProgramError>(MovedImage {
-                        image: destined(&ground, &to, image)?,
+                let destined = destined(&ground, &to, image)?;
+                let about = about(client, image, &content, &destined).await?;
+                    let moved = MovedImage {
+                        image: destined,
                         content,
                         attachments: Vec::new(),
                         seals: Vec::new(),
                         immutable_tags: own_tags(image),
-                    })
+                    };
+                    Ok::<_, ProgramError>((moved, about))
                 },
             )
             .await;
-            let images = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let (mut images, mut companions) = (Vec::new(), Vec::new());
+            for opened in opened {
+                let (image, about) = opened?;
+                images.push(image);
+                for note in about.notes {
+                    presentation.warn(&note);
+                }
+                companions.extend(about.items);
+            }
             let plan = Plan {
                 channel: to.clone(),
                 current: current.map(|current| current.digest),
@@ -137,6 +152,7 @@ impl Command for PromoteArguments {
                     record: source.digest.clone(),
                 }),
                 admitted,
+                companions,
                 moved: images,
                 kept: Vec::new(),
             };
@@ -159,6 +175,52 @@ fn destined(
     Ok(ChannelImage {
         repository: ground.repository(to, &member)?.to_string(),
         ..image.clone()
+    })
+}
+
+/// What goes with an image.
+struct About {
+    items: Vec<Item>,
+    notes: Vec<String>,
+}
+
+/// Signatures, attestations and whatever else refers to an image, as they are.
+async fn about(
+    client: &Client,
+    image: &ChannelImage,
+    content: &Content,
+    destined: &ChannelImage,
+) -> Result<About, ProgramError> {
+    let parsed = |repository: &str| {
+        repository
+            .parse::<Repository>()
+            .map_err(|error| ProgramError::input(error.to_string()))
+    };
+    let address = Address::Registry(parsed(&image.repository)?.at_digest(image.digest.clone()));
+    let sources = Sources {
+        client: client.clone(),
+        store: None,
+        origins: None,
+    };
+    let name = image_name(&image.name, &image.variant);
+    let set = attached(&address, content, &sources).await.map_err(|error| {
+        ProgramError::failed(format!("what refers to {name} cannot be read")).because(&error)
+    })?;
+    let to = parsed(&destined.repository)?;
+    let items = set.found.into_iter().map(|attached| Item {
+        name: format!("what is about {name}"),
+        content: attached.content,
+        attachments: Vec::new(),
+        seals: Vec::new(),
+        targets: vec![Target {
+            repository: to.clone(),
+            immutable_tags: Vec::new(),
+            floating_tags: attached.tag.into_iter().collect(),
+        }],
+    });
+    Ok(About {
+        items: items.collect(),
+        notes: set.notes,
     })
 }
 

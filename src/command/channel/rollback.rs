@@ -139,6 +139,7 @@ impl Command for RollbackArguments {
                     record: target.digest.clone(),
                 }),
                 admitted,
+                companions: Vec::new(),
                 moved: images,
                 kept: Vec::new(),
             };
