@@ -9,8 +9,7 @@ use publish::channel::{
     CHANNEL_SCHEMA, CURRENT_TAG, ChannelImage, ChannelOrigin, ChannelRecord, KeptRecord,
 };
 use publish::{
-    Content, Context, ExpectedTag, Item, Outcome, Publication, PublishError, Target,
-    Uploads,
+    Content, Context, ExpectedTag, Item, Outcome, Publication, PublishError, Target, Uploads,
 };
 use registry::Client;
 
@@ -192,16 +191,36 @@ fn failed(channel: &ChannelName, error: PublishError) -> ProgramError {
         ));
     }
     let is_conflict = error.is_tag_conflict();
-    let mut said = ProgramError::failed(format!(
-        "the channel `{channel}` is incomplete: its tags were not moved"
-    ))
-    .because(&error);
+    let headline = format!("the channel `{channel}` is incomplete");
+    let (headline, remedy) = match &error {
+        PublishError::Unfinished(unfinished) if !unfinished.put_back.is_empty() => {
+            let is_astray = unfinished.put_back.iter().any(|tag| tag.failure.is_some());
+            match is_astray {
+                true => (
+                    format!("{headline}: some of its tags were moved, and could not be put back"),
+                    format!(
+                        "push again, or put them where the record says: kiln channel rollback \
+                         {channel} --to 0"
+                    ),
+                ),
+                false => (
+                    format!("{headline}: the tags that were moved were put back"),
+                    "repeat it: what has arrived is not sent again".to_owned(),
+                ),
+            }
+        }
+        _ => (
+            format!("{headline}: its tags were not moved"),
+            "repeat it: what has arrived is not sent again".to_owned(),
+        ),
+    };
+    let mut said = ProgramError::failed(headline).because(&error).hint(remedy);
     if is_conflict {
         said = said.code(EXIT_TAG_CONFLICT);
     }
     match error.advice() {
         Some(advice) => said.hint(advice),
-        None => said.hint("repeat it: what has arrived is not sent again"),
+        None => said,
     }
 }
 

@@ -117,8 +117,8 @@ impl Command for PromoteArguments {
                 async |image: &ChannelImage| {
                     own_repository(&ground, &from, image)?;
                     let content = contents(client, image).await?;
-                let destined = destined(&ground, &to, image)?;
-                let about = about(client, image, &content, &destined).await?;
+                    let destined = destined(&ground, &to, image)?;
+                    let about = about(client, image, &content, &destined).await?;
                     let moved = MovedImage {
                         image: destined,
                         content,
@@ -203,9 +203,11 @@ async fn about(
         origins: None,
     };
     let name = image_name(&image.name, &image.variant);
-    let set = attached(&address, content, &sources).await.map_err(|error| {
-        ProgramError::failed(format!("what refers to {name} cannot be read")).because(&error)
-    })?;
+    let set = attached(&address, content, &sources)
+        .await
+        .map_err(|error| {
+            ProgramError::failed(format!("what refers to {name} cannot be read")).because(&error)
+        })?;
     let to = parsed(&destined.repository)?;
     let items = set.found.into_iter().map(|attached| Item {
         name: format!("what is about {name}"),

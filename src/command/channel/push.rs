@@ -23,7 +23,7 @@ use crate::ports;
 use crate::project::LoadedProject;
 use crate::render::Presentation;
 use crate::settings::Settings;
-use crate::signing::Signers;
+use crate::signing::{Signers, seals};
 use crate::sources::{self, Sources};
 
 /// Build all images and move a channel to them
@@ -258,9 +258,11 @@ impl Push<'_> {
         let built = declared::build(&self.set, ports).await?;
         let mut moved = Vec::new();
         for member in built.members {
-            let before = current
-                .as_ref()
-                .and_then(|current| current.record.image(&member.member.image, &member.member.variant));
+            let before = current.as_ref().and_then(|current| {
+                current
+                    .record
+                    .image(&member.member.image, &member.member.variant)
+            });
             let image = self.image(&member)?;
             // Equal inputs: what is there is as good, and everybody has it already.
             if let Some(before) = before
@@ -292,8 +294,11 @@ impl Push<'_> {
         let mixed = !left_out.is_empty();
         if let Some(current) = &current
             && moved.is_empty()
-            && (&current.record.commit, current.record.dirty, current.record.mixed)
-                == (&commit, dirty, mixed)
+            && (
+                &current.record.commit,
+                current.record.dirty,
+                current.record.mixed,
+            ) == (&commit, dirty, mixed)
             && current.record.images.len() == kept.len()
         {
             return Ok(Moved::Nothing(Box::new(current.clone())));
@@ -323,14 +328,17 @@ impl Push<'_> {
         let Some(names) = &self.arguments.sign else {
             return Ok(Vec::new());
         };
-        let names: Vec<String> = names.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let names: Vec<String> = names
+            .iter()
+            .filter(|name| !name.is_empty())
+            .cloned()
+            .collect();
         let signers = Signers {
             settings,
             client: &ports.client,
         };
         let signers = signers.of_project(self.ground.loaded.as_ref(), &names)?;
-        let seals = signers.into_iter().map(|signer| Arc::new(signer) as Arc<dyn Seal>);
-        Ok(seals.collect())
+        Ok(seals(signers))
     }
 
     fn commit(&self) -> (Option<String>, bool) {
@@ -419,7 +427,9 @@ impl Push<'_> {
     ) -> Result<Moved, ProgramError> {
         let mut images = Vec::new();
         for member in &self.set.members {
-            let repository = self.ground.repository(&self.channel, &self.member(member))?;
+            let repository = self
+                .ground
+                .repository(&self.channel, &self.member(member))?;
             images.push(json!({
                 "name": member.image,
                 "variant": member.variant,
