@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
     AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments,
-    CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, LintArguments,
-    LoginArguments, LogoutArguments, PinArguments, PullArguments, PushArguments, SignArguments,
-    StoreArguments, TagArguments, VerifyArguments, VersionArguments,
+    CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, InspectArguments,
+    LintArguments, LoadArguments, LoginArguments, LogoutArguments, PinArguments, PullArguments,
+    PushArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
 };
 use crate::error::ProgramError;
 
@@ -37,11 +37,13 @@ pub(crate) enum Verb {
     Cache(CacheArguments),
     Channel(Box<ChannelArguments>),
     Config(ConfigArguments),
+    Copy(Box<CopyArguments>),
     Emit(EmitArguments),
     Explain(ExplainArguments),
+    Inspect(InspectArguments),
     Lint(LintArguments),
+    Load(LoadArguments),
     Pin(PinArguments),
-    Copy(Box<CopyArguments>),
     Pull(PullArguments),
     #[command(hide = true)]
     CredentialHelper(CredentialHelperArguments),
@@ -80,11 +82,13 @@ impl Verb {
             Self::Cache(cache) => cache,
             Self::Channel(channel) => &**channel,
             Self::Config(config) => config,
+            Self::Copy(copy) => &**copy,
             Self::Emit(emit) => emit,
             Self::Explain(explain) => explain,
+            Self::Inspect(inspect) => inspect,
             Self::Lint(lint) => lint,
+            Self::Load(load) => load,
             Self::Pin(pin) => pin,
-            Self::Copy(copy) => &**copy,
             Self::Pull(pull) => pull,
             Self::CredentialHelper(helper) => helper,
             Self::Login(login) => login,

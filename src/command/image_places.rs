@@ -96,12 +96,27 @@ pub(crate) fn unread(address: &Address, error: &SourceError) -> ProgramError {
 }
 
 /// An image could not be published.
-pub(crate) fn unpublished(headline: &str, error: &PublishError) -> ProgramError {
-    let program_error = ProgramError::failed(headline).because(error);
-    match error.advice() {
-        Some(advice) => program_error.hint(advice),
-        None => program_error,
-    }
+pub(crate) fn unpublished(headline: &str, error: PublishError) -> ProgramError {
+    // `--retag` is a flag of push and build.
+    let is_conflict = error.is_tag_conflict();
+    let hint = match is_conflict {
+        true => Some("use another tag".to_owned()),
+        false => error.advice(),
+    };
+    let (message, source) = (headline.to_owned(), Some(error.into()));
+    let error = match is_conflict {
+        true => BuildError::TagConflict {
+            message,
+            hint,
+            source,
+        },
+        false => BuildError::Failed {
+            message,
+            hint,
+            source,
+        },
+    };
+    error.into()
 }
 
 /// An archive could not be written.

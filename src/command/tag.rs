@@ -186,7 +186,7 @@ impl TagArguments {
         };
         publish::publish(&publication, &context)
             .await
-            .map_err(|error| unpublished("could not tag the image", &error))?;
+            .map_err(|error| unpublished("could not tag the image", error))?;
         Ok(digest)
     }
 

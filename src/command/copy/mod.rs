@@ -179,7 +179,7 @@ impl Request {
             };
             let outcome = publish::publish(&publication, &context)
                 .await
-                .map_err(|error| unpublished("could not copy the image", &error))?;
+                .map_err(|error| unpublished("could not copy the image", error))?;
             product.published(&outcome);
         }
         Ok(product)
