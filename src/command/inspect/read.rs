@@ -198,7 +198,7 @@ fn images(content: &Content) -> Vec<ImageFacts> {
         let entry = entries
             .iter()
             .find(|entry| entry.digest == *manifest.digest());
-        if entry.is_some_and(|entry| is_attestation(entry)) {
+        if entry.is_some_and(is_attestation) {
             continue;
         }
         facts.push(image(content, manifest, entry, &entries));
