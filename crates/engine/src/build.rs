@@ -472,45 +472,9 @@ impl Build {
             self.cache_mounts_are_kept(ports).await;
             all.push(exported.map_err(|error| set.blame(number, error))?);
         }
-        let published = self.publish(set, ports, sets, &mut all).await?;
+        let published =
+            registry::publish_set(set, ports, sets, &mut self.uploads, &mut all).await?;
         Ok((all, published))
-    }
-
-    /// Publishes the images that go to registries.
-    async fn publish(
-        &mut self,
-        set: &SetRequest,
-        ports: &Ports,
-        sets: &[ImageSet],
-        exported: &mut [Exported],
-    ) -> Result<Option<publish::Report>, BuildError> {
-        let mut items = Vec::new();
-        let mut retag = false;
-        let mut shared = None;
-        for ((number, name, request), images) in set.outcomes().zip(sets) {
-            if let Some(uploads) = self.uploads[number.index()].take() {
-                items.push(uploads.item(name, images, request));
-                retag |= request.publishing.retag;
-                shared = Some(uploads.shared());
-            }
-        }
-        let Some(shared) = shared else {
-            return Ok(None);
-        };
-        let outcome = tokio::select! {
-            outcome = registry::publish_all(items, retag, shared, ports) => outcome?,
-            () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
-        };
-        let mut traffic = Some(registry::traffic(&outcome));
-        for ((.., request), exported) in set.outcomes().zip(exported) {
-            if request.outputs.contains(&Output::Registry) {
-                let outputs = registry::outputs(&outcome, &request.tags);
-                exported.outputs.extend(outputs);
-                // It is not told by image: the first one has it all.
-                exported.traffic = traffic.take().unwrap_or_default();
-            }
-        }
-        Ok(Some(outcome.report))
     }
 
     /// Begins to take back what commands left in cache mounts.

@@ -1,22 +1,15 @@
 //! Sends an image of the store to registries, in the same transaction as a build
 //! does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use oci::{
-    DOCUMENT_BYTES_MAX, Descriptor, Digest, Document, ImageConfig, Manifest, MediaType, Raw,
-    Reference,
-};
+use oci::{Descriptor, Digest, Reference};
 use publish::source::{self, Part, SourceError, Sources};
 use publish::{Address, Content, StoreName};
-use store::blob::BlobError;
 
-use crate::assemble::Image;
 use crate::error::BuildError;
 use crate::export::registry;
-use crate::image_set::ImageSet;
-use crate::output::{LayerRef, StepOutput};
 use crate::ports::Ports;
 use crate::provenance;
 use crate::publishing::Publishing;
@@ -158,7 +151,7 @@ fn check(destinations: &[Reference]) -> Result<(), BuildError> {
 }
 
 /// The digest of the manifest that a name stands for.
-pub(crate) fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
+fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError> {
     match name {
         ImageName::Digest(digest) => Ok(digest.clone()),
         ImageName::Reference(reference) => match reference.digest() {
@@ -171,92 +164,6 @@ pub(crate) fn find(name: &ImageName, ports: &Ports) -> Result<Digest, BuildError
             }
         },
     }
-}
-
-/// Reads the documents of an image, or of an index and all of its images.
-pub(crate) fn open(
-    digest: &Digest,
-    name: &ImageName,
-    ports: &Ports,
-) -> Result<ImageSet, BuildError> {
-    let index = match document(digest, name, ports)? {
-        Document::Manifest(manifest) => {
-            let image = image(*manifest, name, ports)?;
-            return Ok(ImageSet::read(vec![image], None, BTreeMap::new()));
-        }
-        Document::Index(index) => index,
-    };
-    match &index.value().media_type {
-        None | Some(MediaType::OciIndex) => {}
-        Some(other) => return Err(unsuitable(name, &format!("of the type {other}"))),
-    }
-    let mut images = Vec::new();
-    for entry in &index.value().manifests {
-        match document(&entry.digest, name, ports)? {
-            Document::Manifest(manifest) => images.push(image(*manifest, name, ports)?),
-            Document::Index(_) => return Err(unsuitable(name, "a list of lists of images")),
-        }
-    }
-    Ok(ImageSet::read(images, Some(*index), BTreeMap::new()))
-}
-
-fn document(digest: &Digest, name: &ImageName, ports: &Ports) -> Result<Document, BuildError> {
-    let bytes = ports
-        .store
-        .blobs()
-        .read(digest, DOCUMENT_BYTES_MAX)
-        .map_err(|error| match error {
-            BlobError::Absent(_) => absent(name, ports),
-            other => BuildError::failed(format!("could not read the manifest {digest}"), other),
-        })?;
-    Document::read(bytes, None).map_err(|_| unsuitable(name, "not an image"))
-}
-
-fn unsuitable(name: &ImageName, what: &str) -> BuildError {
-    BuildError::input(format!(
-        "{} is {what}: kiln pushes images that it built",
-        shown(name)
-    ))
-}
-
-/// Reads what a manifest names.
-fn image(manifest: Raw<Manifest>, name: &ImageName, ports: &Ports) -> Result<Image, BuildError> {
-    let blobs = ports.store.blobs();
-    match &manifest.value().media_type {
-        None | Some(MediaType::OciManifest) => {}
-        Some(other) => return Err(unsuitable(name, &format!("of the type {other}"))),
-    }
-    let wanted = manifest.value().config.digest.clone();
-    let incomplete = |source: Box<dyn std::error::Error + Send + Sync>| BuildError::Failed {
-        message: format!("the configuration of {} cannot be used", shown(name)),
-        hint: Some("build the image again".to_owned()),
-        source: Some(source),
-    };
-    let bytes = blobs
-        .read(&wanted, DOCUMENT_BYTES_MAX)
-        .map_err(|error| incomplete(error.into()))?;
-    let config: Raw<ImageConfig> = Raw::read(bytes).map_err(|error| incomplete(error.into()))?;
-    let layers = &manifest.value().layers;
-    let diff_ids = &config.value().rootfs.diff_ids;
-    if layers.len() != diff_ids.len() {
-        let (layers, diff_ids) = (layers.len(), diff_ids.len());
-        return Err(incomplete(
-            format!("it lists {diff_ids} layers, and the manifest {layers}").into(),
-        ));
-    }
-    let stack = layers
-        .iter()
-        .zip(diff_ids)
-        .map(|(blob, diff_id)| LayerRef {
-            diff_id: diff_id.clone(),
-            blob: blob.clone(),
-        })
-        .collect();
-    Ok(Image {
-        config,
-        manifest,
-        output: StepOutput { stack },
-    })
 }
 
 fn absent(name: &ImageName, ports: &Ports) -> BuildError {

@@ -17,6 +17,7 @@ use registry::{BlobSource, ErrorKind, Progress};
 use store::Store;
 use store::blob::BlobError;
 
+use super::Exported;
 use crate::blob_source::blob_source;
 use crate::error::BuildError;
 use crate::event::{Direction, Event, Reporter};
@@ -26,7 +27,8 @@ use crate::origins::{Origin, Origins};
 use crate::output::LayerRef;
 use crate::ports::Ports;
 use crate::report::{OutputReport, Traffic};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, Output};
+use crate::set::SetRequest;
 
 /// Brings the layers of one image to its repositories.
 pub(crate) struct Uploads {
@@ -113,6 +115,43 @@ pub(crate) async fn publish_all(
     };
     let published = publish::publish(&publication, &context).await;
     published.map_err(unpublished)
+}
+
+/// Publishes those images of a set that go to registries, in one transaction.
+pub(crate) async fn publish_set(
+    set: &SetRequest,
+    ports: &Ports,
+    sets: &[ImageSet],
+    uploads: &mut [Option<Uploads>],
+    exported: &mut [Exported],
+) -> Result<Option<publish::Report>, BuildError> {
+    let mut items = Vec::new();
+    let mut retag = false;
+    let mut shared = None;
+    for ((number, name, request), images) in set.outcomes().zip(sets) {
+        if let Some(uploads) = uploads[number.index()].take() {
+            items.push(uploads.item(name, images, request));
+            retag |= request.publishing.retag;
+            shared = Some(uploads.shared());
+        }
+    }
+    let Some(shared) = shared else {
+        return Ok(None);
+    };
+    let outcome = tokio::select! {
+        outcome = publish_all(items, retag, shared, ports) => outcome?,
+        () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+    };
+    let mut counted = Some(traffic(&outcome));
+    for ((.., request), exported) in set.outcomes().zip(exported) {
+        if request.outputs.contains(&Output::Registry) {
+            let tags = outputs(&outcome, &request.tags);
+            exported.outputs.extend(tags);
+            // It is not told by image: the first one has it all.
+            exported.traffic = counted.take().unwrap_or_default();
+        }
+    }
+    Ok(Some(outcome.report))
 }
 
 /// What was published of one image, as its outputs: in the order of its names.
