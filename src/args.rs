@@ -125,11 +125,11 @@ pub(crate) struct RegistryOptions {
 }
 
 /// Who we are at Google, where no file and no machine says it.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Google")]
 pub(crate) struct GoogleOptions {
-    /// Provider that vouches for this job: projects/NUMBER/locations/global/workloadIdentityPools/
-    /// POOL/providers/PROVIDER [default: KILN_GCP_WORKLOAD_IDENTITY_PROVIDER, or kiln.yaml]
+    /// Provider that vouches for this job, by its whole path, with the number of the project [default:
+    /// KILN_GCP_WORKLOAD_IDENTITY_PROVIDER, or kiln.yaml]
     #[arg(
         long = "gcp-workload-identity-provider",
         value_name = "PROVIDER",

@@ -113,10 +113,7 @@ impl Settings {
             registries: registries(&environment, wanted.as_deref()),
             registries_conf_wanted: wanted,
             credentials: credentials(&environment),
-            google: GoogleSettings::new(
-                &environment,
-                (arguments.verb.command().registry()).map(|options| &options.google),
-            ),
+            google: GoogleSettings::new(&environment, arguments.verb.command().google()),
             trust: trust(&environment),
             proxies: proxies(&environment),
             ssh_directory: environment.path("HOME").map(|home| home.join(".ssh")),

@@ -299,7 +299,7 @@ fn what_goes_wrong_is_said_without_secrets() {
         &|place| {
             place
                 .variables
-                .push(("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json".to_owned()))
+                .push(("GOOGLE_APPLICATION_CREDENTIALS", "/absent.json".to_owned()));
         },
         &["/absent.json"],
     );
@@ -381,6 +381,18 @@ fn logging_in_shows_the_account_first_and_keeps_it_then() {
         (
             &["login", "REGISTRY", "-u", "a:b", "--password-stdin"],
             "colon",
+        ),
+        (
+            &[
+                "login",
+                "REGISTRY",
+                "-u",
+                "k",
+                "--password-stdin",
+                "--gcp-service-account",
+                "a@p",
+            ],
+            "need no login",
         ),
         (
             &["login", "not a name", "-u", "k", "--password-stdin"],

@@ -9,7 +9,7 @@ use registry::{
 
 use super::print_product;
 use super::registry_host::registry_host;
-use crate::args::RegistryOptions;
+use crate::args::{GoogleOptions, RegistryOptions};
 use crate::command::Command;
 use crate::error::ProgramError;
 use crate::render::Presentation;
@@ -69,6 +69,12 @@ impl Command for LoginArguments {
                  in the history of the shell: it is not used",
             )
             .hint("pipe it in with --password-stdin, or leave it out to be asked for it"));
+        }
+        if self.registry.google != GoogleOptions::default() {
+            return Err(ProgramError::input(
+                "Google's accounts need no login: their tokens end within the hour",
+            )
+            .hint("give these flags to the command that pulls or pushes"));
         }
         let keeper = keeper(settings)?;
         let (username, password) = self.ask(settings, presentation)?;

@@ -55,7 +55,7 @@ pub(crate) use tag::TagArguments;
 pub(crate) use verify::VerifyArguments;
 pub(crate) use version::VersionArguments;
 
-use crate::args::{ProgressMode, RegistryOptions, StoreOption};
+use crate::args::{GoogleOptions, ProgressMode, RegistryOptions, StoreOption};
 use crate::error::ProgramError;
 use crate::render::Presentation;
 use crate::settings::Settings;
@@ -70,6 +70,11 @@ pub(crate) trait Command {
     /// The options of the wire, if it uses it.
     fn registry(&self) -> Option<&RegistryOptions> {
         None
+    }
+
+    /// The options of our account at Google, if it may be used.
+    fn google(&self) -> Option<&GoogleOptions> {
+        self.registry().map(|options| &options.google)
     }
 
     /// How progress is to be shown, if it takes long.

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use self::configure_docker::ConfigureDockerArguments;
 use self::print_token::PrintTokenArguments;
 use self::whoami::WhoamiArguments;
-use crate::args::RegistryOptions;
+use crate::args::{GoogleOptions, RegistryOptions};
 use crate::command::Command;
 use crate::error::ProgramError;
 use crate::render::Presentation;
@@ -50,6 +50,10 @@ impl AuthVerb {
 impl Command for AuthArguments {
     fn registry(&self) -> Option<&RegistryOptions> {
         self.verb.command().registry()
+    }
+
+    fn google(&self) -> Option<&GoogleOptions> {
+        self.verb.command().google()
     }
 
     fn run(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::accounts;
-use crate::args::RegistryOptions;
+use crate::args::GoogleOptions;
 use crate::command::{Command, print_product};
 use crate::error::ProgramError;
 use crate::ports;
@@ -31,12 +31,12 @@ pub(super) struct PrintTokenArguments {
     show: bool,
 
     #[command(flatten)]
-    registry: RegistryOptions,
+    google: GoogleOptions,
 }
 
 impl Command for PrintTokenArguments {
-    fn registry(&self) -> Option<&RegistryOptions> {
-        Some(&self.registry)
+    fn google(&self) -> Option<&GoogleOptions> {
+        Some(&self.google)
     }
 
     fn run(&self, settings: &Settings, _: Presentation) -> Result<ExitCode, ProgramError> {
