@@ -378,3 +378,25 @@ fn variables_of_makefiles_count_where_the_declaration_says_so() {
     assert!(output.status.success(), "{said}");
     assert_eq!(place.tags(), ["main", "v7"]);
 }
+
+#[test]
+fn an_index_says_it_too() {
+    let place = Place::new();
+    place
+        .environment
+        .write("Dockerfile", "FROM scratch\nCOPY a.txt /\n");
+    let head = place.commit("for every platform");
+    place.pushed(&[
+        "--platform=linux/amd64,linux/arm64",
+        "--label=org.opencontainers.image.version=mine",
+        "--annotation=index:org.opencontainers.image.source=elsewhere",
+    ]);
+    let annotations = place.manifest(&head)["annotations"].clone();
+    let expected = serde_json::json!({
+        "org.opencontainers.image.created": "2001-02-03T04:05:06Z",
+        "org.opencontainers.image.revision": head,
+        "org.opencontainers.image.source": "elsewhere",
+        "org.opencontainers.image.version": "mine",
+    });
+    assert_eq!(annotations, expected);
+}

@@ -43,10 +43,14 @@ impl Annotations {
         }
     }
 
-    /// Adds what is said of all images of an index.
-    pub(crate) fn identify_index(&mut self, identity: &Identity) {
+    /// Adds what is said of all images of an index; `labels` that were asked for win.
+    pub(crate) fn identify_index(
+        &mut self,
+        identity: &Identity,
+        labels: &BTreeMap<String, String>,
+    ) {
         for (key, value) in &identity.labels {
-            self.add_first(Annotated::Index, key, value);
+            self.add_first(Annotated::Index, key, labels.get(key).unwrap_or(value));
         }
     }
 

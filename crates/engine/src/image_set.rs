@@ -223,7 +223,7 @@ impl ImageSet {
 fn of_index(request: &BuildRequest) -> Annotations {
     let mut annotations = request.annotations.clone();
     if let Some(identity) = &request.graph.identity {
-        annotations.identify_index(identity);
+        annotations.identify_index(identity, &request.graph.labels);
     }
     annotations
 }

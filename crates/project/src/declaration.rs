@@ -157,7 +157,7 @@ pub struct Channel {
     /// Whether its rules must hold.
     pub protected: bool,
     /// The rules: `clean`, `branch:PATTERN`, `all-images`, `ci`, `signed`, `not-older`,
-    /// `identity:WHO`.
+    /// `identity:WHO`, `tests:COMMAND`.
     pub require: Vec<String>,
     /// Another registry.
     pub registry: Option<String>,
