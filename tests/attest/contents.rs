@@ -261,3 +261,68 @@ fn a_real_database_of_dpkg_is_listed_as_dpkg_lists_it() {
     assert_eq!(found, expected);
     assert!(!found.is_empty());
 }
+
+/// Reads a list with a library of its makers, which complains about everything that its form does
+/// not allow. What is printed is nothing, or the complaints.
+fn complaints(site: &Site, library: &str, program: &str, document: &Value) -> Option<String> {
+    let import = format!("import {library}");
+    let found = Command::new("python3").args(["-c", &import]).output();
+    if !found.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: python3 has no {library}");
+        return None;
+    }
+    let path = site.path(&format!("{library}.json"));
+    fs::write(&path, document.to_string()).expect("a file");
+    let output = Command::new("python3")
+        .args(["-c", program])
+        .arg(&path)
+        .output();
+    let output = output.expect("python3 runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    match output.status.success() {
+        true => Some(text(&output.stdout)),
+        false => Some(text(&output.stderr)),
+    }
+}
+
+#[test]
+fn libraries_of_their_makers_read_the_lists() {
+    let Some(site) = Site::new(Caller::Ourselves) else {
+        return;
+    };
+    let lists = lists(
+        &site,
+        &[
+            ("usr/lib/os-release", b"ID=\"fedora\"\nVERSION_ID=40\n"),
+            ("usr/lib/sysimage/rpm/rpmdb.sqlite", RPM_DATABASE),
+            (
+                "lib/apk/db/installed",
+                b"P:musl\nV:1.2\nA:x86_64\nL:MIT\nm:A <a@b.example>\n\n",
+            ),
+        ],
+        &[
+            (
+                "Cargo.lock",
+                "[[package]]\nname = \"serde\"\nversion = \"1.0.200\"\n",
+            ),
+            ("go/go.mod", "require a.example/b v1.0.0+incompatible\n"),
+            ("package-lock.json", "{"),
+        ],
+    );
+    let spdx = "import sys\n\
+                from spdx_tools.spdx.parser.parse_anything import parse_file\n\
+                from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document\n\
+                for found in validate_full_spdx_document(parse_file(sys.argv[1])):\n    print(found.validation_message)\n";
+    let cyclonedx = "import sys\n\
+                     from cyclonedx.schema import SchemaVersion\n\
+                     from cyclonedx.validation.json import JsonStrictValidator\n\
+                     found = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())\n\
+                     print(found or '')\n";
+    let check = |library: &str, program: &str, kind: &str| {
+        if let Some(found) = complaints(&site, library, program, &lists[kind]) {
+            assert_eq!(found, "", "{library}");
+        }
+    };
+    check("spdx_tools", spdx, SPDX);
+    check("cyclonedx", cyclonedx, CYCLONEDX);
+}

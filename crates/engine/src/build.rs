@@ -299,13 +299,9 @@ impl Build {
                 Err(_) if self.can_do_without() => continue,
                 Err(error) => return Err(error),
             }
-            let attested = tokio::select! {
-                attested = attest(set, overlays, self, texts, images) => attested,
-                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
-            };
-            let images = match attested {
+            let images = match attest(set, overlays, self, texts, images, ports).await {
                 Ok(images) => images,
-                Err(_) if self.can_do_without() => continue,
+                Err(_) if !ports.interrupt.is_triggered() && self.can_do_without() => continue,
                 Err(error) => return Err(error),
             };
             // What has been printed cannot be taken back.

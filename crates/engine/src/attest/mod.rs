@@ -24,6 +24,7 @@ use crate::event::Event;
 use crate::image_set::ImageSet;
 use crate::layers::LayerError;
 use crate::overlay::{Laid, Overlays};
+use crate::ports::Ports;
 use crate::request::BuildRequest;
 use crate::run::Redactor;
 use crate::set::SetRequest;
@@ -63,6 +64,7 @@ pub(crate) async fn attest(
     build: &Build,
     texts: &[Text],
     sets: Vec<ImageSet>,
+    ports: &Ports,
 ) -> Result<Vec<ImageSet>, BuildError> {
     let mut attested = Vec::new();
     for ((number, _, request), images) in set.outcomes().zip(sets) {
@@ -88,7 +90,10 @@ pub(crate) async fn attest(
         let mut laid = overlays.laid(number, set);
         let mut said = Vec::new();
         for (image, target) in images.images().iter().zip(targets) {
-            let one = witness.say(image, target, laid.next()).await;
+            let one = tokio::select! {
+                said = witness.say(image, target, laid.next()) => said,
+                () = ports.interrupt.triggered() => return Err(BuildError::Interrupted),
+            };
             said.push(one.map_err(|error| set.blame(number, error))?);
         }
         attested.push(images.attested(said, request));
