@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sign", &["oci"]),
     ("google", &[]),
     ("handoff", &["oci", "dockerfile"]),
+    ("artifact_registry", &["oci", "google"]),
     ("project", &["oci", "policy"]),
     ("publish", &["oci", "registry", "store"]),
     (
@@ -76,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "view",
             "sign",
             "google",
+            "artifact_registry",
             "handoff",
             "project",
             "publish",
