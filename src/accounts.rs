@@ -40,6 +40,31 @@ pub(crate) fn google(settings: &Settings) -> google::Google {
     })
 }
 
+/// Asks Artifact Registry, as our account at Google.
+pub(crate) fn artifact_registry(
+    settings: &Settings,
+) -> Result<artifact_registry::Client, ProgramError> {
+    let options = ClientOptions {
+        trust: settings.trust.clone(),
+        proxies: settings.proxies.clone(),
+        ..ClientOptions::default()
+    };
+    let http = Client::new(options).and_then(|client| client.http());
+    let http = http.map_err(|error| {
+        ProgramError::input("could not set up the client for Artifact Registry").because(&error)
+    })?;
+    let universe = settings.google.endpoints.universe.as_deref();
+    let elsewhere = universe.map(|universe| format!("https://artifactregistry.{universe}"));
+    let endpoint = settings.google.artifact_registry.clone().or(elsewhere);
+    let timing = artifact_registry::Timing::default();
+    Ok(artifact_registry::Client::new(
+        google(settings),
+        http,
+        endpoint,
+        timing,
+    ))
+}
+
 /// All accounts for registries: those of files first, then Google's.
 pub(crate) fn credentials(settings: &Settings) -> Result<CredentialStore, ProgramError> {
     let store = CredentialStore::load(settings.credentials.clone())

@@ -10,7 +10,8 @@ use crate::command::{
     AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments,
     CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, InspectArguments,
     LintArguments, LoadArguments, LoginArguments, LogoutArguments, PinArguments, PullArguments,
-    PushArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments, VersionArguments,
+    PushArguments, RepoArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments,
+    VersionArguments,
 };
 use crate::error::ProgramError;
 
@@ -50,6 +51,7 @@ pub(crate) enum Verb {
     Login(LoginArguments),
     Logout(LogoutArguments),
     Push(PushArguments),
+    Repo(RepoArguments),
     Sign(SignArguments),
     Store(StoreArguments),
     Tag(TagArguments),
@@ -94,6 +96,7 @@ impl Verb {
             Self::Login(login) => login,
             Self::Logout(logout) => logout,
             Self::Push(push) => push,
+            Self::Repo(repo) => repo,
             Self::Sign(sign) => sign,
             Self::Store(store) => store,
             Self::Tag(tag) => tag,

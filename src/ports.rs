@@ -204,7 +204,7 @@ fn resolv_conf() -> Vec<u8> {
 }
 
 /// A runtime for the network and for processes.
-fn runtime(threads: usize) -> Result<Runtime, ProgramError> {
+pub(crate) fn runtime(threads: usize) -> Result<Runtime, ProgramError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()

@@ -30,6 +30,7 @@ mod mounts;
 mod platforms;
 mod publish;
 mod registry_program;
+mod repositories;
 mod run;
 mod shared_cache;
 mod signing;

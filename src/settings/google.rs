@@ -13,6 +13,8 @@ pub(crate) struct GoogleSettings {
     pub(crate) endpoints: Endpoints,
     /// What was found.
     pub(crate) ambient: Ambient,
+    /// Where Artifact Registry is, if not where Google has it.
+    pub(crate) artifact_registry: Option<String>,
     /// Registries beside Google's own that take its tokens, such as a proxy in front of one.
     pub(crate) hosts: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl GoogleSettings {
         Self {
             endpoints,
             ambient,
+            artifact_registry: text("KILN_ENDPOINT_ARTIFACTREGISTRY"),
             hosts: hosts
                 .filter(|host| !host.is_empty())
                 .map(str::to_owned)

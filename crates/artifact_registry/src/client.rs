@@ -1,7 +1,7 @@
 //! The calls.
 
 use google::Google;
-use oci::Digest;
+use oci::{Digest, Tag};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -228,6 +228,41 @@ impl Client {
         Err(ApiError::Unfinished(action.to_owned()))
     }
 
+    /// The digest that a tag of the place's image points at; `None` when there is no such tag.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError`].
+    pub async fn tag(&self, place: &Place, tag: &Tag) -> Result<Option<Digest>, ApiError> {
+        let image = place.image.as_deref().unwrap_or_default();
+        let name = tag.as_str();
+        let path = format!(
+            "{}/packages/{}/tags/{name}",
+            place.resource(),
+            escaped(image)
+        );
+        let answer = self
+            .wire
+            .ask(&Ask {
+                method: Method::GET,
+                path: &path,
+                body: None,
+                action: &format!("describe {place}/{image}:{name}"),
+                permission: "artifactregistry.tags.get",
+                role: READER,
+            })
+            .await?;
+        let Some(answer) = answer else {
+            return Ok(None);
+        };
+        let TagFacts { version } = understand(answer)?;
+        let digest = version.rsplit('/').next().unwrap_or_default();
+        let digest = digest
+            .parse()
+            .map_err(|error: oci::DigestError| ApiError::Answer(error.to_string()))?;
+        Ok(Some(digest))
+    }
+
     /// What the service knows of an image; `None` when it knows none of this digest.
     ///
     /// # Errors
@@ -242,7 +277,7 @@ impl Client {
         let path = format!(
             "{}/dockerImages/{}@{digest}",
             place.resource(),
-            image.replace('%', "%25").replace('/', "%2F")
+            escaped(image)
         );
         let answer = self
             .wire
@@ -259,6 +294,17 @@ impl Client {
     }
 }
 
+/// A tag, as the service describes it.
+#[derive(Deserialize)]
+struct TagFacts {
+    version: String,
+}
+
 fn understand<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     serde_json::from_value(value).map_err(|error| ApiError::Answer(error.to_string()))
+}
+
+/// The name of an image as one part of a path.
+fn escaped(image: &str) -> String {
+    image.replace('%', "%25").replace('/', "%2F")
 }

@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use crate::artifact_registry::ArtifactRegistry;
 use crate::registry::query_value;
 
 /// The token that all ways lead to.
@@ -47,6 +48,7 @@ struct State {
     has_flavor: bool,
     seconds: Option<u64>,
     log: Vec<String>,
+    artifact_registry: ArtifactRegistry,
     /// Tokens that were given, in all.
     given: u32,
 }
@@ -72,6 +74,7 @@ impl Google {
             has_flavor: true,
             seconds: Some(3600),
             log: Vec::new(),
+            artifact_registry: ArtifactRegistry::default(),
             given: 0,
         }));
         let shared = Arc::clone(&state);
@@ -120,8 +123,25 @@ impl Google {
         vec![
             ("KILN_ENDPOINT_STS", format!("{url}/sts")),
             ("KILN_ENDPOINT_OAUTH2", format!("{url}/oauth2")),
+            ("KILN_ENDPOINT_ARTIFACTREGISTRY", url.clone()),
             ("KILN_ENDPOINT_IAMCREDENTIALS", url),
         ]
+    }
+
+    /// Puts a repository, an image or a tag into Artifact Registry, by resource name
+    /// (`projects/P/locations/L/repositories/R...`).
+    pub fn put(&self, resource: &str, document: Value) {
+        lock(&self.state).artifact_registry.put(resource, document);
+    }
+
+    /// A repository of Artifact Registry, by resource name.
+    pub fn repository(&self, resource: &str) -> Option<Value> {
+        lock(&self.state).artifact_registry.repository(resource)
+    }
+
+    /// How often somebody has to look until a repository is made.
+    pub fn set_looks(&self, looks: u32) {
+        lock(&self.state).artifact_registry.looks = looks;
     }
 
     /// Another answer of a path, so many times; then all is well again.
@@ -310,6 +330,15 @@ impl State {
             ("GET", "/github") => github(asked),
             ("GET", "/subject") => (200, subject_token(&default_audience())),
             ("GET", path) if is_metadata(path) => self.metadata(asked),
+            (method, path) if ArtifactRegistry::is_asked(path) => match asked.bearer() {
+                Some(ACCESS_TOKEN) => {
+                    (self.artifact_registry).judge(method, path, &asked.query, &asked.body)
+                }
+                _ => (
+                    401,
+                    "{\"error\": {\"status\": \"UNAUTHENTICATED\"}}".to_owned(),
+                ),
+            },
             _ => (404, "nothing is here".to_owned()),
         }
     }

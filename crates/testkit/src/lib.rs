@@ -18,6 +18,7 @@
 //! * [`tar`]: reads and writes tar streams independently of the code under
 //!   test.
 
+mod artifact_registry;
 mod bucket;
 mod google;
 mod image;
