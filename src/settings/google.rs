@@ -22,7 +22,7 @@ pub(crate) struct GoogleSettings {
 impl GoogleSettings {
     /// Puts flags and environment together.
     pub(super) fn new(environment: &Environment, options: Option<&GoogleOptions>) -> Self {
-        let (metadata, metadata_use) = metadata(environment);
+        let (metadata, metadata_use) = metadata(environment, product().as_deref());
         let text = |name: &str| environment.text(name);
         let endpoints = Endpoints {
             universe: text("GOOGLE_CLOUD_UNIVERSE_DOMAIN")
@@ -107,7 +107,7 @@ fn federation(environment: &Environment, options: Option<&GoogleOptions>) -> Fed
 }
 
 /// Where the metadata server is, and whether it is known to be there.
-fn metadata(environment: &Environment) -> (Option<String>, MetadataUse) {
+fn metadata(environment: &Environment, product: Option<&str>) -> (Option<String>, MetadataUse) {
     let text = |name: &str| environment.text(name);
     if let Some(url) = text("KILN_ENDPOINT_METADATA") {
         return (Some(url), MetadataUse::Present);
@@ -118,10 +118,20 @@ fn metadata(environment: &Environment) -> (Option<String>, MetadataUse) {
     }
     let is_forbidden = text("NO_GCE_CHECK").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let address = text("GCE_METADATA_IP").map(|address| format!("http://{address}"));
-    match is_forbidden {
+    // A machine that says that somebody else made it is not asked: where nobody listens, the answer
+    // would be waited for, for seconds, whenever a base image is one of Google's.
+    let is_foreign = product.is_some_and(|product| !product.contains("Google"));
+    match is_forbidden || (is_foreign && address.is_none()) {
         true => (address, MetadataUse::Never),
         false => (address, MetadataUse::Detect),
     }
+}
+
+/// What this machine says that it is; `None` where it says nothing, as in some sandboxes.
+fn product() -> Option<String> {
+    let text = std::fs::read_to_string("/sys/class/dmi/id/product_name").ok()?;
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// A declaration's words about our account; they count where flags and variables say nothing.
@@ -201,11 +211,23 @@ mod tests {
 
     #[test]
     fn the_metadata_server_is_where_the_environment_says() {
-        let check = |variables: &[(&str, &str)], url: Option<&str>, usage: MetadataUse| {
-            let found = found(None, variables);
-            assert_eq!(found.endpoints.metadata.as_deref(), url, "{variables:?}");
-            assert_eq!(found.ambient.metadata, usage, "{variables:?}");
+        let found = |variables: &[(&str, &str)], product: Option<&str>| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()));
+            metadata(&Environment(variables.collect()), product)
         };
+        let check = |variables: &[(&str, &str)], url: Option<&str>, usage: MetadataUse| {
+            let expected = (url.map(str::to_owned), usage);
+            assert_eq!(found(variables, None), expected, "{variables:?}");
+        };
+        assert_eq!(
+            found(&[], Some("Google Compute Engine")).1,
+            MetadataUse::Detect
+        );
+        assert_eq!(found(&[], Some("ThinkPad")).1, MetadataUse::Never);
+        let present = found(&[("GCE_METADATA_HOST", "h")], Some("ThinkPad"));
+        assert_eq!(present.1, MetadataUse::Present);
         check(&[], None, MetadataUse::Detect);
         check(&[("NO_GCE_CHECK", "True")], None, MetadataUse::Never);
         check(

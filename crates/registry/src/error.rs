@@ -212,6 +212,12 @@ impl Error {
         self
     }
 
+    /// A hint where there is none yet.
+    pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
     pub(crate) fn during(mut self, operation: Operation) -> Self {
         self.0.operation = operation;
         self

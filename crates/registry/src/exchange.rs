@@ -72,6 +72,8 @@ pub(crate) struct Exchange<'a> {
     scopes: Vec<Scope>,
     /// As whom the last request was made.
     used: std::sync::Mutex<Option<Account>>,
+    /// Why that was nobody, although there should be an account.
+    excuse: std::sync::Mutex<Option<String>>,
 }
 
 /// A request that can be sent any number of times.
@@ -150,6 +152,7 @@ impl Hosts {
             subject: subject.to_string(),
             scopes,
             used: std::sync::Mutex::default(),
+            excuse: std::sync::Mutex::default(),
         }
     }
 }
@@ -573,7 +576,7 @@ impl Exchange<'_> {
             }
             return Err(match (&proof.account, proof.withheld) {
                 (_, Some(withheld)) => error.hint(withheld),
-                (None, None) => error.hint(format!(
+                (None, None) => error.or_hint(format!(
                     "no account for `{}` was found in config.json or auth.json: log in to it",
                     self.host.name
                 )),
@@ -610,13 +613,20 @@ impl Exchange<'_> {
             .credentials
             .find(&self.host.name, &self.endpoint.path, ask_again)
             .await
-            .map_err(|error| {
+            .or_else(|error| {
+                // What anybody may pull needs no account; where it is refused, this is why.
+                let pulls = !self.scopes.is_empty() && self.scopes.iter().all(Scope::is_pull);
+                if let Some(excuse) = error.excuse().filter(|_| pulls) {
+                    let mut known = self.excuse.lock().unwrap_or_else(PoisonError::into_inner);
+                    *known = Some(excuse);
+                    return Ok(None);
+                }
                 let advice = error.advice();
                 let error = self.error(ErrorKind::Credentials).because(error);
-                match advice {
+                Err(match advice {
                     Some(advice) => error.hint(advice),
                     None => error,
-                }
+                })
             })
     }
 
@@ -831,6 +841,10 @@ impl Exchange<'_> {
             .messages(messages);
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let account = account.or(used.as_ref());
+        let excuse = self.excuse.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(excuse) = excuse.as_ref().filter(|_| status.is_client_error()) {
+            error = error.hint(excuse.as_str());
+        }
         if let Some(scope) = self.scopes.last().filter(|_| is_denied) {
             error = error.what(scope.denied(account.is_some()));
         }

@@ -109,6 +109,20 @@ pub fn server_key(host: &str) -> &str {
 }
 
 impl CredentialError {
+    /// Why we are a stranger, where that is better than nothing: an account of the program that does
+    /// not work, such as a login that has ended, must not keep anybody from what is public. What a
+    /// file names for a registry has no excuse (D19).
+    pub(crate) fn excuse(&self) -> Option<String> {
+        match self {
+            Self::ConfigFile(_) | Self::Helper { .. } => None,
+            Self::Provider { source, .. } => {
+                let advice = source.advice.as_ref();
+                let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+                Some(format!("{self}: {source}{advice}"))
+            }
+        }
+    }
+
     /// What the user can do about it.
     pub fn advice(&self) -> Option<String> {
         match self {

@@ -79,6 +79,10 @@ impl Scope {
         }
     }
 
+    pub(crate) fn is_pull(&self) -> bool {
+        self.actions == Actions::Pull
+    }
+
     pub(crate) fn is_push(&self) -> bool {
         self.actions == Actions::Push
     }

@@ -7,11 +7,11 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use registry::{
     Account, Client, ClientOptions, Credential, CredentialProvider, CredentialSources,
-    CredentialStore, ErrorKind, Provided, ProviderError, Secret,
+    CredentialStore, ErrorKind, Provided, ProviderError, PushOptions, Secret,
 };
 use testkit::{Auth, Options, Registry};
 
-use crate::common::{block_on, options, reference, sample};
+use crate::common::{block_on, options, reference, repository, sample};
 
 /// Answers with the password of its turn.
 #[derive(Debug)]
@@ -155,7 +155,31 @@ fn a_provider_that_fails_is_an_error_and_one_that_knows_nothing_is_not() {
         anonymous_pull: true,
     };
     pull(&auth, "{}", &Cloud::new(&[None])).expect("anybody may pull");
-    let error = pull(&auth, "{}", &Cloud::new(&[Some("fail")])).expect_err("it fails");
+    // A login that has ended keeps nobody from what is public.
+    pull(&auth, "{}", &Cloud::new(&[Some("fail")])).expect("anybody may pull");
+    for auth in [Auth::token("u", "p"), Auth::basic("u", "p")] {
+        let error = pull(&auth, "{}", &Cloud::new(&[Some("fail")])).expect_err("not anybody");
+        assert_eq!(*error.kind(), ErrorKind::Unauthorized, "{error}");
+        let advice = error.advice().unwrap_or_default();
+        for part in ["account of Cloud", "the cloud is down", "better weather"] {
+            assert!(advice.contains(part), "{part}: {advice}");
+        }
+    }
+    // To push is for nobody who is nobody.
+    let registry = Registry::with(Options {
+        auth,
+        ..Options::default()
+    });
+    let cloud = Cloud::new(&[Some("fail")]) as Arc<dyn CredentialProvider>;
+    let client = Client::new(ClientOptions {
+        credentials: CredentialStore::default().with_provider(cloud),
+        ..options()
+    })
+    .expect("a client");
+    let target = repository(&format!("{}/a", registry.host()));
+    let sample = sample(10);
+    let error = block_on(sample.push(&client, &target, "1", &PushOptions::default()))
+        .expect_err("it fails");
     assert_eq!(*error.kind(), ErrorKind::Credentials, "{error}");
     assert_eq!(error.advice().as_deref(), Some("wait for better weather"));
 }
