@@ -1,6 +1,8 @@
 //! What is copied arrives whole, byte for byte, wherever it goes; and where it cannot, nothing of it
 //! is to be seen.
 
+mod archives;
+mod real;
 mod refused;
 pub(crate) mod rich;
 
