@@ -169,7 +169,13 @@ impl Witness<'_> {
         };
         let hermetic = needed.runs().all(|run| run.network == Network::None);
         let (secrets, ssh) = secrets(&needed);
-        let label = |name: &str| request.graph.labels.get(name).cloned();
+        // Of the base image's labels none says what this one was made from.
+        let identity = request.graph.identity.as_ref();
+        let label = |name: &str| {
+            let asked = request.graph.labels.get(name);
+            let known = identity.and_then(|identity| identity.labels.get(name));
+            asked.or(known).cloned()
+        };
         let vcs = VCS
             .iter()
             .filter_map(|(name, key)| Some(((*key).to_owned(), label(name)?)));
