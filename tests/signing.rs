@@ -675,3 +675,47 @@ fn openssl_verifies_what_kiln_signs() {
     let said = openssl(&work, &pss).unwrap();
     assert!(said.contains("Verified OK"), "{said}");
 }
+
+/// Whoever can write to the repository can list as much as they like (D17, E16).
+#[test]
+fn a_flood_of_signatures_keeps_nobody() {
+    let bench = Bench::new(Options {
+        referrers: false,
+        ..Options::default()
+    });
+    let name = bench.name();
+    let tag = bench.digest.replace(':', "-");
+    let flood = |count: usize, first: &[Value]| {
+        let junk = (0..count).map(|number| {
+            json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "artifactType": "application/vnd.cncf.notary.signature",
+                "digest": format!("sha256:{number:064x}"),
+                "size": 700,
+            })
+        });
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": junk.chain(first.iter().cloned()).collect::<Vec<_>>(),
+        });
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let bytes = index.to_string().into_bytes();
+        bench.registry.put_manifest("team/app", &tag, kind, bytes);
+        bench.registry.clear_log();
+    };
+    let verify = ["verify", &name, "--roots", "root.pem"];
+    bench.check(&[&["sign", &name][..], &NOTATION].concat(), 0, "");
+    let (_, _, index) = bench.registry.manifest("team/app", &tag).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let ours = index["manifests"].as_array().unwrap().clone();
+    flood(150, &[]);
+    bench.check(&verify, 6, "there are more signatures than the 100 newest");
+    assert!(bench.registry.lines().len() < 250);
+    // The newest come first, wherever they are listed.
+    flood(150, &ours);
+    bench.check(&verify, 0, "notation: satisfied by");
+    flood(100_000, &ours);
+    bench.check(&verify, 1, "could not look for the signatures of");
+    assert!(bench.registry.lines().len() < 20);
+}

@@ -17,7 +17,7 @@ use crate::args::{Format, FormatOption, ProjectOptions, RegistryOptions};
 use crate::command::Command;
 use crate::error::{EXIT_NOT_VERIFIED, ProgramError};
 use crate::ports;
-use crate::project;
+use crate::project::{self, LoadedProject};
 use crate::render::{Presentation, text};
 use crate::settings::Settings;
 use crate::signing::{Source, certificates, public_keys};
@@ -197,19 +197,7 @@ impl VerifyArguments {
             .hint("name keys with --key, roots with --roots, or a policy with --trust-policy")
         };
         let project = project::find(settings, (&self.project).into())?.ok_or_else(nobody)?;
-        let policy = &project.values().verify;
-        let directory = &project.directory;
-        let lists = Lists {
-            roots: &policy.roots,
-            identities: &policy.identities,
-            timestamp_roots: &policy.timestamp_roots,
-            directory,
-        };
-        let sources = policy.keys.iter().map(|text| Source::read(text, directory));
-        let trusted = Trusted {
-            notary: lists.trust(settings)?,
-            keys: public_keys(&sources.collect::<Vec<_>>(), settings)?,
-        };
+        let trusted = trusted_by(&project, settings)?;
         if trusted.notary.is_none() && trusted.keys.is_empty() {
             return Err(nobody());
         }
@@ -223,6 +211,27 @@ impl VerifyArguments {
             .map(|text| Source::read(text, Path::new("")));
         public_keys(&sources.collect::<Vec<_>>(), settings)
     }
+}
+
+/// Whom `verify` of a `kiln.yaml` believes; nobody where it says nothing.
+pub(crate) fn trusted_by(
+    project: &LoadedProject,
+    settings: &Settings,
+) -> Result<Trusted, ProgramError> {
+    let policy = &project.values().verify;
+    let directory = &project.directory;
+    let lists = Lists {
+        roots: &policy.roots,
+        identities: &policy.identities,
+        timestamp_roots: &policy.timestamp_roots,
+        directory,
+    };
+    let sources = policy.keys.iter();
+    let sources = sources.map(|text| Source::read(text, directory));
+    Ok(Trusted {
+        notary: lists.trust(settings)?,
+        keys: public_keys(&sources.collect::<Vec<_>>(), settings)?,
+    })
 }
 
 /// Whom to believe of Notary signatures, as it is written.
