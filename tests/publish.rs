@@ -16,9 +16,17 @@ use testkit::{Action, Endpoint, Image, Layer, Match, Method, Registry, image};
 
 use crate::cli::Environment;
 use crate::registry_program::RealRegistry;
+use crate::signing::data;
 
 /// Kills of one publication to three registries.
 const KILLS: usize = 100;
+
+/// Signatures with a key, and with a chain of certificates.
+const SIGNERS: &str = "signers:\n  key: { kind: cosign, key: 'file:keys/p256.pem' }\n  chain: { kind: \
+     notation, key: 'file:keys/p256.pem', certificates: 'file:chains/p256.pem', envelope: cose }\n";
+
+/// The type of signatures of the Notary Project.
+const NOTARY_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
 
 /// How long it is slept between two looks at whether a request has arrived.
 const LOOK: Duration = Duration::from_millis(2);
@@ -389,8 +397,14 @@ impl World {
             referrers: false,
             ..testkit::Options::default()
         };
+        let desk = Desk::new();
+        for name in ["keys/p256.pem", "chains/p256.pem"] {
+            let text = String::from_utf8(data(name)).expect("PEM");
+            desk.environment.write(name, &text);
+        }
+        desk.environment.write("kiln.yaml", SIGNERS);
         Self {
-            desk: Desk::new(),
+            desk,
             told: [Registry::start(), Registry::with(without_referrers)],
             real: RealRegistry::start(),
             client: Client::new(ClientOptions::default()).expect("a client"),
@@ -421,6 +435,7 @@ impl World {
             "quiet".to_owned(),
         ];
         words.push(format!("--immutable={version}"));
+        words.extend(["--sign=key".to_owned(), "--sign=chain".to_owned()]);
         words.push(digest.to_string());
         for host in self.hosts() {
             for tag in [version, "latest", "edge"] {
@@ -479,6 +494,25 @@ impl World {
         }
     }
 
+    /// How many signatures a digest has: with the key, and with the chain.
+    fn signatures(&self, repository: &Repository, digest: &Digest) -> (usize, usize) {
+        let tag = format!("sha256-{}.sig", digest.hex());
+        let reference = repository.at_tag(tag.parse().expect("a tag"));
+        let with_key = match self.runtime.block_on(self.client.manifest(&reference)) {
+            Ok(Document::Manifest(manifest)) => manifest.value().layers.len(),
+            Ok(Document::Index(_)) => panic!("{reference} is an index"),
+            Err(error) => {
+                assert_eq!(*error.kind(), registry::ErrorKind::NotFound, "{error}");
+                0
+            }
+        };
+        let listed = self
+            .client
+            .referrers(repository, digest, Some(NOTARY_SIGNATURE));
+        let with_chain = self.runtime.block_on(listed).expect("a list").len();
+        (with_key, with_chain)
+    }
+
     /// Starts a push, and kills it when a registry has got its `nth` request: before the registry
     /// does what is asked, or after it did and before it says so.
     fn killed(&self, push: &mut Command, registry: usize, nth: usize, acts: bool) {
@@ -505,7 +539,7 @@ impl World {
         told.clear_faults();
     }
 
-    /// What can be seen is complete, and a floating tag moves only when all else is done
+    /// What can be seen is complete and signed, and a floating tag moves only when all else is done
     /// everywhere.
     #[track_caller]
     fn consistent(&self, path: &str, new: &Digest, version: &str) {
@@ -515,6 +549,8 @@ impl World {
             for tag in [version, "latest", "edge"] {
                 if let Some(found) = self.tag(repository, tag) {
                     self.whole(repository, &found);
+                    let signatures = self.signatures(repository, &found);
+                    assert_eq!(signatures, (1, 1), "{repository}:{tag}");
                     if found == *new {
                         visible.insert(tag);
                     }
@@ -524,6 +560,7 @@ impl World {
         for repository in &repositories {
             if !visible.is_empty() {
                 self.whole(repository, new);
+                assert_eq!(self.signatures(repository, new), (1, 1), "{repository}");
             }
             if visible.contains("latest") || visible.contains("edge") {
                 assert_eq!(
@@ -567,6 +604,7 @@ fn a_push_may_be_killed_at_any_request() {
                 );
             }
             world.whole(&repository, &new);
+            assert_eq!(world.signatures(&repository, &new), (1, 1), "seed {seed}");
         }
         if seed % 10 == 0 {
             for told in &world.told {

@@ -15,7 +15,7 @@ use testkit::{
 use crate::cli::Environment;
 
 /// Keys and certificates; `make.py` beside them says how they were made.
-fn data(name: &str) -> Vec<u8> {
+pub(crate) fn data(name: &str) -> Vec<u8> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/sign/tests/data");
     fs::read(Path::new(directory).join(name)).expect("a file of the test data")
 }
