@@ -13,6 +13,7 @@ mod flags;
 mod large;
 mod lost;
 mod parts;
+mod several;
 mod shared;
 mod unchanged;
 
