@@ -76,6 +76,13 @@ pub(crate) fn text(plan: &DryRun) -> String {
     if let Some(image) = &plan.image {
         let _ = writeln!(out, "image: {image}");
     }
+    for image in &plan.images {
+        let digest = match &image.digest {
+            Some(digest) => digest.to_string(),
+            None => "not known before it is built".to_owned(),
+        };
+        let _ = writeln!(out, "image {}: {digest}", neutralise_lines(&image.name));
+    }
     for one in &plan.tags {
         let _ = writeln!(out, "{}", tag(one));
     }
@@ -127,6 +134,8 @@ pub(crate) fn json(plan: &DryRun) -> String {
             "new": tag.new,
         })
     });
+    let images = plan.images.iter();
+    let images = images.map(|image| json!({"name": image.name, "digest": image.digest}));
     let fetch = &plan.fetch;
     let answer = json!({
         "schema": SCHEMA,
@@ -143,6 +152,7 @@ pub(crate) fn json(plan: &DryRun) -> String {
         },
         "push": pushes.collect::<Vec<Value>>(),
         "image": plan.image,
+        "images": images.collect::<Vec<Value>>(),
         "tags": tags.collect::<Vec<Value>>(),
     });
     format!("{answer:#}\n")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dockerfile::{LineColumn, Severity, Span};
-use engine::{BuildReport, ErrorKind, Event, PushReport, StepNumber};
+use engine::{BuildReport, ErrorKind, Event, PushReport, SetReport, StepNumber};
 use serde_json::{Map, Value, json};
 
 use super::Renderer;
@@ -63,6 +63,25 @@ pub(crate) fn finished(report: &BuildReport) -> String {
         fields.insert("config".to_owned(), json!(image.config));
     }
     fields.extend(build_numbers(report));
+    let mut out = String::new();
+    write_line(&mut out, "finished", Some(report.duration), fields);
+    out
+}
+
+/// The last line of a build of several images that succeeded.
+pub(crate) fn finished_several(report: &SetReport) -> String {
+    let images = report.images.iter().map(|image| {
+        let platforms = image.images.iter().map(|image| image.platform.to_string());
+        json!({
+            "name": image.name,
+            "digest": image.manifest.digest,
+            "input": image.input,
+            "platforms": platforms.collect::<Vec<_>>(),
+        })
+    });
+    let images: Vec<Value> = images.collect();
+    let mut fields = build_numbers(&report.whole());
+    fields.insert("images".to_owned(), json!(images));
     let mut out = String::new();
     write_line(&mut out, "finished", Some(report.duration), fields);
     out

@@ -12,6 +12,12 @@ const SCHEMA: u32 = 1;
 
 /// The whole document, with a final newline.
 pub(crate) fn document(report: &BuildReport, tags: &[Reference]) -> String {
+    let text = serde_json::to_string_pretty(&keys(report, tags)).unwrap_or_default();
+    text + "\n"
+}
+
+/// The document of one image.
+pub(crate) fn keys(report: &BuildReport, tags: &[Reference]) -> Value {
     let mut keys = Map::new();
     let mut put = |key: &str, value: Value| {
         keys.insert(key.to_owned(), value);
@@ -31,8 +37,7 @@ pub(crate) fn document(report: &BuildReport, tags: &[Reference]) -> String {
         put(&format!("kiln.{key}"), value);
     }
     // A map of plain values has no way to fail.
-    let text = serde_json::to_string_pretty(&Value::Object(keys)).unwrap_or_default();
-    text + "\n"
+    Value::Object(keys)
 }
 
 /// The numbers of the summary, under the names that the metadata file and the JSON lines share.

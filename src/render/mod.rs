@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::{BuildReport, Event, PushReport, Reporter};
+use engine::{BuildReport, Event, PushReport, Reporter, SetReport};
 
 pub(crate) use numbers::Numbers;
 
@@ -115,6 +115,15 @@ impl Presentation {
             }
             // It is in the last line.
             Shape::Json => {}
+            Shape::Quiet => {}
+        }
+    }
+
+    /// Prints what a build of several images came to.
+    pub(crate) fn conclude_several(self, report: &SetReport) {
+        match self.shape {
+            Shape::Tty | Shape::Plain => self.print(&summary::summary_of_several(report)),
+            Shape::Json => self.print(&json::finished_several(report)),
             Shape::Quiet => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use engine::{BuildReport, OutputReport, PushReport, Traffic};
+use engine::{BuildReport, OutputReport, PushReport, SetReport, Traffic};
 
 use super::Numbers;
 use super::explain::cause_line;
@@ -14,7 +14,6 @@ const CAUSES_MAX: usize = 3;
 
 /// Digest, size, steps and why they ran, bytes, where it went, and the slowest steps.
 pub(crate) fn summary(report: &BuildReport) -> String {
-    let numbers = Numbers::of(report);
     let mut out = String::new();
     let mut row = |label: &str, text: &str| {
         let _ = writeln!(out, "  {label:<8} {text}");
@@ -29,6 +28,34 @@ pub(crate) fn summary(report: &BuildReport) -> String {
         row("image", &report.manifest.digest.to_string());
     }
     row("size", &units::bytes(report.image_bytes));
+    rows_of_work(&mut row, report);
+    out
+}
+
+/// The digest and size of each image, and the rest for all of them.
+pub(crate) fn summary_of_several(report: &SetReport) -> String {
+    let mut out = String::new();
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "  {label:<8} {text}");
+    };
+    for image in &report.images {
+        let label = if image.manifest.media_type.is_index() {
+            "index"
+        } else {
+            "image"
+        };
+        let size = units::bytes(image.image_bytes);
+        row(
+            label,
+            &format!("{} {}, {size}", image.manifest.digest, image.name),
+        );
+    }
+    rows_of_work(&mut row, &report.whole());
+    out
+}
+
+fn rows_of_work(row: &mut dyn FnMut(&str, &str), report: &BuildReport) {
+    let numbers = Numbers::of(report);
     row(
         "steps",
         &format!(
@@ -59,13 +86,12 @@ pub(crate) fn summary(report: &BuildReport) -> String {
             row("", &format!("and {more} more: `kiln explain` tells all"));
         }
     }
-    rows_of_traffic(&mut row, &report.traffic, &report.outputs);
+    rows_of_traffic(row, &report.traffic, &report.outputs);
     for (place, step) in numbers.slowest.iter().enumerate() {
         let label = if place == 0 { "slowest" } else { "" };
         let time = units::duration(step.duration);
         row(label, &format!("{time} {}", title(&step.title)));
     }
-    out
 }
 
 /// Digest, bytes, and where it went.

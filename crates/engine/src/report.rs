@@ -98,6 +98,19 @@ impl SetReport {
         }
     }
 
+    /// The report of the build without regard to which image is which: all that was made of any,
+    /// and the digest of the first.
+    pub fn whole(&self) -> BuildReport {
+        let mut images = self.images.iter();
+        let first = images.next().expect("a set has an image");
+        let mut whole = self.of_image(first);
+        for image in images {
+            whole.images.extend(image.images.iter().cloned());
+            whole.outputs.extend(image.outputs.iter().cloned());
+        }
+        whole
+    }
+
     /// The report of a build of one image.
     pub(crate) fn into_single(mut self) -> BuildReport {
         let image = self.images.pop().expect("one image was asked for");

@@ -129,6 +129,18 @@ impl SetRequest {
         &self.images
     }
 
+    /// What is made of them by an overlay.
+    pub fn overlay_images(&self) -> &[OverlayImage] {
+        &self.overlays
+    }
+
+    /// The names that an image or overlay gets.
+    pub fn tags(&self, name: &str) -> Option<&[oci::Reference]> {
+        let mut outcomes = self.outcomes();
+        let found = outcomes.find(|(_, known, _)| *known == name);
+        found.map(|(.., request)| request.tags.as_slice())
+    }
+
     /// The images with their numbers.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (ImageNumber, &SetImage)> {
         (0..).map(ImageNumber).zip(&self.images)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use dockerfile::{Diagnostic, Parse};
-use engine::{BuildError, BuildRequest, DockerfileText};
+use engine::{BuildError, BuildRequest, DockerfileText, SetRequest};
 
 use crate::command::print_product;
 use crate::error::ProgramError;
@@ -152,6 +152,67 @@ fn check(
             _ => lint::render(&[file], LintFormat::Text, colour),
         }
     };
+    print_product(&answer)?;
+    Ok(if broken && !call.ignore_status {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Checks the Dockerfiles of several images; one that several images have is told once.
+pub(super) fn check_several(
+    call: Call,
+    set: &SetRequest,
+    threads: usize,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<ExitCode, ProgramError> {
+    match call.method {
+        Method::Check if !call.json => {}
+        Method::Check => {
+            return Err(ProgramError::input(
+                "--call check,format=json is about one Dockerfile, and this is about those of kiln.yaml",
+            )
+            .hint("`kiln lint --format json` takes several"));
+        }
+        Method::Outline | Method::Targets => {
+            return Err(ProgramError::input(
+                "--call outline and targets are about one Dockerfile, and this is about those of kiln.yaml",
+            )
+            .hint("name the context: `kiln build --call outline .`"));
+        }
+    }
+    let reports = ports::serve(settings, presentation, threads, async |ports| {
+        engine::check_set(set, ports).await
+    })?;
+    let colour = presentation.colour && settings.stdout_is_terminal;
+    let mut files: Vec<LintedFile> = Vec::new();
+    for report in reports {
+        let file = LintedFile {
+            name: report.name,
+            text: report.text,
+            findings: report.findings,
+            rules_are_errors: false,
+        };
+        let is_known = |known: &LintedFile| {
+            (&known.name, &known.text, &known.findings) == (&file.name, &file.text, &file.findings)
+        };
+        if !files.iter().any(is_known) {
+            files.push(file);
+        }
+    }
+    let mut findings = files.iter().flat_map(|file| &file.findings);
+    let broken = findings.any(|finding| finding.rule.is_some());
+    let (clean, odd): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.findings.is_empty());
+    let mut answer: String = clean
+        .iter()
+        .map(|file| format!("{}: no findings\n", file.name))
+        .collect();
+    if !odd.is_empty() {
+        answer.push_str(&lint::render(&odd, LintFormat::Text, colour));
+    }
     print_product(&answer)?;
     Ok(if broken && !call.ignore_status {
         ExitCode::FAILURE

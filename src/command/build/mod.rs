@@ -13,13 +13,14 @@ mod platforms;
 pub(crate) mod results;
 mod run_flags;
 mod secret;
+mod several;
 mod source;
 mod ssh;
 mod tagging;
 mod unsupported;
 pub(crate) mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ use self::output::{OutputFlags, Outputs};
 use self::platforms::Platforms;
 use self::results::Results;
 use self::run_flags::RunFlags;
+use self::several::SeveralFlags;
 use self::tagging::{Beside, TagFlags, Tagged};
 use self::unsupported::UnsupportedFlags;
 use crate::args::{ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
@@ -58,9 +60,10 @@ const THREADS_MAX: usize = 256;
 #[derive(Args, Debug)]
 pub(crate) struct BuildArguments {
     /// What COPY and ADD take files from: a directory, a tar archive, the address of an archive or
-    /// of a git repository; `-` is an archive or a Dockerfile on stdin
-    #[arg(default_value = ".", value_name = "CONTEXT")]
-    context: OsString,
+    /// of a git repository; `-` is an archive or a Dockerfile on stdin [default: what kiln.yaml
+    /// declares, where there is one, otherwise this directory]
+    #[arg(value_name = "CONTEXT")]
+    context: Option<OsString>,
 
     /// The Dockerfile; `-` is stdin [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "PATH")]
@@ -215,6 +218,9 @@ pub(crate) struct BuildArguments {
     attest: AttestFlags,
 
     #[command(flatten)]
+    several: SeveralFlags,
+
+    #[command(flatten)]
     base: BaseFlags,
 
     #[command(flatten)]
@@ -312,6 +318,9 @@ fn run(
     settings: &Settings,
     presentation: Presentation,
 ) -> Result<ExitCode, ProgramError> {
+    if let Some(project) = several::project(arguments, settings)? {
+        return several::run(arguments, &project, settings, presentation);
+    }
     let call = Call::read(&arguments.calls, arguments.check)?;
     let (mut request, outputs, tagged) = arguments.request(settings)?;
     if let Some(call) = call {
@@ -329,19 +338,8 @@ fn run(
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    if request.sandbox != SandboxChoice::Root {
-        match super::enter_user_namespace(&settings.invocation) {
-            Ok(Some(code)) => return Ok(code),
-            Ok(None) => {}
-            // Without RUN there is nothing that needs it. A RUN says the same, with its place.
-            Err(error) if request.sandbox == SandboxChoice::Auto => {
-                presentation.warn(&format!("RUN will not work here: {error}"));
-            }
-            Err(error) => {
-                let headline = "the sandbox that --sandbox userns asks for cannot be had";
-                return Err(ProgramError::failed(headline).because(&error));
-            }
-        }
+    if let Some(code) = enter(&request, settings, presentation)? {
+        return Ok(code);
     }
     for note in &tagged.notes {
         presentation.warn(note);
@@ -373,6 +371,39 @@ fn run(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whose image is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Of the context that is named, or of this directory.
+    Named,
+    /// All that a project declares.
+    Declared,
+}
+
+/// Sees to it that commands can run as far as they can here. A code is that of another process, which
+/// has done all of it.
+pub(crate) fn enter(
+    request: &BuildRequest,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<Option<ExitCode>, ProgramError> {
+    if request.sandbox == SandboxChoice::Root {
+        return Ok(None);
+    }
+    match super::enter_user_namespace(&settings.invocation) {
+        Ok(code) => Ok(code),
+        // Without RUN there is nothing that needs it. A RUN says the same, with its place.
+        Err(error) if request.sandbox == SandboxChoice::Auto => {
+            presentation.warn(&format!("RUN will not work here: {error}"));
+            Ok(None)
+        }
+        Err(error) => {
+            let headline = "the sandbox that --sandbox userns asks for cannot be had";
+            Err(ProgramError::failed(headline).because(&error))
+        }
+    }
+}
+
 /// Seconds since 1970, for documents that are to say when something was built.
 fn now_seconds() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -387,6 +418,21 @@ impl BuildArguments {
         &self,
         settings: &Settings,
     ) -> Result<(BuildRequest, Outputs, Tagged), ProgramError> {
+        self.asked(settings, Whose::Named)
+    }
+
+    /// What is asked of every image that a project declares: all but where it comes from and what it
+    /// is called.
+    fn common(&self, settings: &Settings) -> Result<BuildRequest, ProgramError> {
+        let (request, ..) = self.asked(settings, Whose::Declared)?;
+        Ok(request)
+    }
+
+    fn asked(
+        &self,
+        settings: &Settings,
+        whose: Whose,
+    ) -> Result<(BuildRequest, Outputs, Tagged), ProgramError> {
         self.unsupported.refuse()?;
         if self.progress.contradicts_itself() {
             return Err(ProgramError::input(
@@ -399,7 +445,10 @@ impl BuildArguments {
             load: self.load,
             stdout_is_terminal: settings.stdout_is_terminal,
         })?;
-        let context = source::context(&self.context)?;
+        let context = match whose {
+            Whose::Named => source::context(self.context.as_deref().unwrap_or(OsStr::new(".")))?,
+            Whose::Declared => ContextSource::Empty,
+        };
         let tagged = self.tagging.read(
             &Beside {
                 tags: &self.tags,
@@ -420,7 +469,7 @@ impl BuildArguments {
             Some(names) => names.clone(),
             None => self.names(&outputs)?,
         };
-        if outputs.push() && tags.is_empty() {
+        if outputs.push() && tags.is_empty() && whose == Whose::Named {
             return Err(
                 ProgramError::input("there is no name to push the image under")
                     .hint("give it one with --tag"),
@@ -481,15 +530,20 @@ impl BuildArguments {
             level: self.compression_level(compression, &outputs)?,
         };
         let cache = cache.read(&|name| settings.variable(name))?;
-        let mut immutable_tags = self.publishing.immutable_tags(&tags)?;
+        let mut immutable_tags = match whose {
+            Whose::Named => self.publishing.immutable_tags(&tags)?,
+            Whose::Declared => Default::default(),
+        };
         immutable_tags.extend(tagged.immutable.iter().cloned());
-        let publishing = match outputs.outputs.contains(&Output::Registry) {
-            true => {
+        let publishing = match (outputs.outputs.contains(&Output::Registry), whose) {
+            (true, Whose::Named) => {
                 let mut publishing = self.publishing.publishing(&immutable_tags)?;
                 self.publishing.add_signers(&mut publishing, settings)?;
                 publishing
             }
-            false => {
+            // Which names are immutable is only known once they are made.
+            (true, Whose::Declared) => Publishing::default(),
+            (false, _) => {
                 self.publishing.check_unpublished()?;
                 Publishing::default()
             }

@@ -2,19 +2,20 @@
 //! applied.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Parser as _;
 use engine::{
     BuildRequest, ContextSource, DockerfileSource, Output, Overlay, OverlayImage, OverlaySource,
-    SandboxChoice, SetImage, SetRequest, Shape,
+    SetImage, SetRequest, Shape,
 };
 use graph::{ImageName, NamedContext};
-use oci::{Compression, Platform, Reference};
+use oci::Reference;
 use project::{ImageDeclaration, Project, Variant};
 
 use super::choice::{Member, Selection, members};
 use crate::command::build::platforms::Platforms;
-use crate::command::build::{THREADS_MAX, named_contexts, source, values};
+use crate::command::build::{BuildArguments, named_contexts, source};
 use crate::error::ProgramError;
 use crate::project::LoadedProject;
 use crate::settings::Settings;
@@ -68,37 +69,15 @@ pub(crate) fn declared_set(
 
 /// What is the same for all images where no flag says anything.
 pub(crate) fn defaults(settings: &Settings) -> Result<BuildRequest, ProgramError> {
-    Ok(BuildRequest {
-        dockerfile: DockerfileSource::Default,
-        context: ContextSource::Empty,
-        named_contexts: BTreeMap::new(),
-        graph: graph::Request::new(Platform::host(), Platform::host()),
-        shape: Shape::Image,
-        tags: Vec::new(),
-        immutable_tags: Default::default(),
-        publishing: Default::default(),
-        annotations: Default::default(),
-        attestations: Default::default(),
-        outputs: Vec::new(),
-        pull: false,
-        no_cache: false,
-        cache: Default::default(),
-        epoch_seconds: match settings.source_date_epoch() {
-            Some(text) => values::epoch_seconds(&text)?,
-            None => 0,
-        },
-        compression: Compression::Gzip,
-        compression_level: None,
-        sandbox: SandboxChoice::Auto,
-        emulator_directory: None,
-        secrets: BTreeMap::new(),
-        ssh: BTreeMap::new(),
-        laziness: Default::default(),
-        disk_budget_bytes: None,
-        base_mounts: Vec::new(),
-        cache_mounts: Default::default(),
-        threads: settings.processors.clamp(1, THREADS_MAX),
-    })
+    /// No flags.
+    #[derive(clap::Parser)]
+    struct NoFlags {
+        #[command(flatten)]
+        build: BuildArguments,
+    }
+    let flags = NoFlags::try_parse_from(["build"]);
+    let flags = flags.map_err(|error| ProgramError::failed(error.to_string()))?;
+    flags.build.common(settings)
 }
 
 struct Builder<'b> {
@@ -299,7 +278,13 @@ impl<'b> Builder<'b> {
         let platforms = Platforms::read(platforms, &graph.build_args)?;
         graph.platform = platforms.first();
         graph.platform_is_default = platforms.are_default();
-        request.shape = platforms.shape();
+        // What is said of one image needs an index.
+        request.shape = match platforms.shape() {
+            Shape::Image if !request.attestations.is_empty() => {
+                Shape::Index(vec![platforms.first()])
+            }
+            shape => shape,
+        };
         let is_outcome = self.wanted.contains(member) && self.overlay(member).is_none();
         (request.tags, request.outputs) = match is_outcome {
             true => (self.naming)(member)?,
@@ -314,7 +299,7 @@ impl<'b> Builder<'b> {
         declared: &ImageDeclaration,
     ) -> Result<ContextSource, ProgramError> {
         let written = declared.context.as_deref().unwrap_or(".");
-        let path = self.loaded.directory.join(written);
+        let path = joined(&self.loaded.directory, written);
         let found = match path.exists() {
             false => {
                 source::address(written).map_err(|error| source::unusable("the context", &error))?
@@ -338,7 +323,7 @@ impl<'b> Builder<'b> {
             return Ok(DockerfileSource::Default);
         };
         let path = match context {
-            ContextSource::Directory(directory) => directory.join(file),
+            ContextSource::Directory(directory) => joined(directory, file),
             ContextSource::Archive(_)
             | ContextSource::Stdin
             | ContextSource::Http(_)
@@ -354,5 +339,14 @@ impl<'b> Builder<'b> {
         let path = ["images", member.image.as_str(), key];
         let hint = error.hints.first().cloned();
         self.loaded.wrong(&path, &error.headline, hint)
+    }
+}
+
+/// A path below a directory, as short as people write it.
+fn joined(directory: &Path, path: &str) -> PathBuf {
+    match (directory == Path::new("."), path) {
+        (_, ".") => directory.to_owned(),
+        (true, path) => PathBuf::from(path),
+        (false, path) => directory.join(path),
     }
 }
