@@ -21,6 +21,7 @@ mod errors;
 mod explain;
 mod faults;
 mod hostile;
+mod images;
 mod inspect;
 mod kept_mounts;
 mod layering;

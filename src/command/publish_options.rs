@@ -10,7 +10,7 @@ use oci::Reference;
 use super::build::results::{prepare_file, write_whole};
 use crate::error::ProgramError;
 use crate::ports;
-use crate::project::{self, ProjectFlags};
+use crate::project::{self, LoadedProject, ProjectFlags};
 use crate::settings::Settings;
 use crate::signing::{Signers, seals};
 
@@ -106,6 +106,41 @@ impl PublishOptions {
         };
         let signers = signers.of_project(project.as_ref(), &names)?;
         publishing.seals = Seals(seals(signers));
+        Ok(())
+    }
+
+    /// Adds those who sign images of a project, and those that its destinations ask for.
+    pub(crate) fn add_project_signers(
+        &self,
+        publishing: &mut Publishing,
+        project: &LoadedProject,
+        settings: &Settings,
+    ) -> Result<(), ProgramError> {
+        let named = self.signers.iter().filter(|name| !name.is_empty());
+        let named: Vec<String> = named.cloned().collect();
+        let destinations = project.values().destinations.values();
+        let mut demanded: Vec<String> = Vec::new();
+        for name in destinations.flat_map(|destination| &destination.sign) {
+            if !named.contains(name) && !demanded.contains(name) {
+                demanded.push(name.clone());
+            }
+        }
+        if self.signers.is_empty() && demanded.is_empty() {
+            return Ok(());
+        }
+        let client = ports::service_client(settings)?;
+        let signers = Signers {
+            settings,
+            client: &client,
+        };
+        let mut all = Vec::new();
+        if !self.signers.is_empty() {
+            all.extend(signers.of_project(Some(project), &named)?);
+        }
+        if !demanded.is_empty() {
+            all.extend(signers.of_project(Some(project), &demanded)?);
+        }
+        publishing.seals = Seals(seals(all));
         Ok(())
     }
 

@@ -449,22 +449,23 @@ impl BuildArguments {
             Whose::Named => source::context(self.context.as_deref().unwrap_or(OsStr::new(".")))?,
             Whose::Declared => ContextSource::Empty,
         };
-        let tagged = self.tagging.read(
-            &Beside {
-                tags: &self.tags,
-                outputs_have_names: outputs.names.is_some(),
-                pushes: outputs.push(),
-                directory: match &context {
-                    ContextSource::Directory(directory) => Some(directory),
-                    ContextSource::Archive(_)
-                    | ContextSource::Stdin
-                    | ContextSource::Http(_)
-                    | ContextSource::Git(_)
-                    | ContextSource::Empty => None,
-                },
+        let beside = Beside {
+            tags: &self.tags,
+            outputs_have_names: outputs.names.is_some(),
+            pushes: outputs.push(),
+            directory: match &context {
+                ContextSource::Directory(directory) => Some(directory),
+                ContextSource::Archive(_)
+                | ContextSource::Stdin
+                | ContextSource::Http(_)
+                | ContextSource::Git(_)
+                | ContextSource::Empty => None,
             },
-            settings,
-        )?;
+        };
+        let tagged = match whose {
+            Whose::Named => self.tagging.read(&beside, settings)?,
+            Whose::Declared => Tagged::default(),
+        };
         let tags = match &tagged.names {
             Some(names) => names.clone(),
             None => self.names(&outputs)?,

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use engine::{BuildRequest, Output, SetReport};
+use oci::Reference;
 use serde_json::{Value, json};
 
 use super::call::{Call, check_several};
-use super::declared::{self, BuiltSet, DeclaredSet, Member, Selection, declared_set};
+use super::declared::{
+    self, BuiltSet, DeclaredSet, Member, Named, Names, Selection, declared_set, members,
+};
 use super::results::{prepare_file, write_whole};
 use super::{BuildArguments, DryRunFormat};
 use crate::args::ProjectOptions;
@@ -18,6 +21,7 @@ use crate::ports;
 use crate::project::{self, LoadedProject, ProjectFlags};
 use crate::render::{Presentation, dry_run, metadata};
 use crate::settings::Settings;
+use crate::sources::{self, Sources};
 
 /// The version of the form of `--print`.
 const SCHEMA: u32 = 1;
@@ -104,8 +108,23 @@ pub(super) fn run(
     };
     let mut common = arguments.common(settings)?;
     common.graph.runs = call.is_none();
-    let outputs = common.outputs.clone();
-    let naming = |_: &Member| Ok((Vec::new(), outputs.clone()));
+    let named = names(
+        arguments,
+        project,
+        selection,
+        &mut common,
+        settings,
+        presentation,
+    )?;
+    let outputs = match (common.outputs.as_slice(), named.is_empty()) {
+        // A name is there to be found again.
+        ([], false) => vec![Output::Image],
+        (outputs, _) => outputs.to_vec(),
+    };
+    let naming = |member: &Member| {
+        let tags = named.get(member).cloned().unwrap_or_default();
+        Ok((tags, outputs.clone()))
+    };
     let set = declared_set(project, selection, &common, &arguments.platform, &naming)?;
     if flags.print {
         print_product(&printed(&set))?;
@@ -142,6 +161,70 @@ pub(super) fn run(
     write_metadata(arguments, &set, &built.report)?;
     print_product(&product(&built))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The names of the images, by the rules of the project; what images are told of their sources, and
+/// how they are published, becomes part of `common`. Without a registry, and without a commit where
+/// nothing is pushed, images have no names.
+fn names(
+    arguments: &BuildArguments,
+    project: &LoadedProject,
+    selection: Selection<'_>,
+    common: &mut BuildRequest,
+    settings: &Settings,
+    presentation: Presentation,
+) -> Result<BTreeMap<Member, Vec<Reference>>, ProgramError> {
+    let pushes = common.outputs.contains(&Output::Registry);
+    let rules = &project.values().tags;
+    let wishes = arguments.tagging.wishes(rules, pushes)?;
+    let describe = rules.describe_match.as_deref();
+    let sources = Sources::find(settings, &project.directory, describe);
+    match (&sources, arguments.tagging.tells()) {
+        (Ok(sources), tells) => {
+            let extra = wishes.extra.first();
+            let with_labels = tells.unwrap_or(true);
+            sources.tell(&mut common.graph, wishes.dirty, with_labels, extra);
+        }
+        (Err(_), Some(true)) => return sources.map(|_| BTreeMap::new()),
+        (Err(_), Some(false) | None) => {}
+    }
+    let plan = match sources::tags(&wishes, &sources) {
+        Ok(plan) => plan,
+        Err(error) if pushes => return Err(error),
+        Err(_) => return Ok(BTreeMap::new()),
+    };
+    for note in &plan.notes {
+        presentation.warn(note);
+    }
+    let mut all = BTreeMap::new();
+    match Names::new(project, plan)? {
+        Some(names) => {
+            for member in members(project.values(), selection)? {
+                let Named {
+                    tags,
+                    immutable_tags,
+                } = names.of(&member)?;
+                common.immutable_tags.extend(immutable_tags);
+                all.insert(member, tags);
+            }
+        }
+        None if pushes => {
+            return Err(
+                ProgramError::input("the project does not say where images are pushed to")
+                    .hint("give it a `registry` in kiln.yaml, or use --registry"),
+            );
+        }
+        None => {}
+    }
+    let tags: Vec<Reference> = all.values().flatten().cloned().collect();
+    let given = arguments.publishing.immutable_tags(&tags)?;
+    common.immutable_tags.extend(given);
+    if pushes {
+        let publishing = &arguments.publishing;
+        common.publishing = publishing.publishing(&common.immutable_tags)?;
+        publishing.add_project_signers(&mut common.publishing, project, settings)?;
+    }
+    Ok(all)
 }
 
 /// Refuses what is about one image.

@@ -186,6 +186,38 @@ impl TagFlags {
         })
     }
 
+    /// What tags the images of a project get: by its rules, where no flag says something else.
+    pub(super) fn wishes(&self, rules: &TagRules, pushes: bool) -> Result<TagWishes, ProgramError> {
+        if self.repo.is_some() {
+            return Err(ProgramError::input(
+                "--repo is about one image, and this builds those of kiln.yaml",
+            )
+            .hint("--registry and --prefix say where they go"));
+        }
+        let mut extra = Vec::new();
+        for text in &self.extra_tags {
+            extra.push(tag("--extra-tag", text)?);
+        }
+        let floating = rules.floating.iter();
+        let floating = floating.filter_map(|text| TagTemplate::parse(text).ok());
+        Ok(TagWishes {
+            policies: match self.tag_policy.as_slice() {
+                [] => rules.policy.clone(),
+                flags => flags.iter().copied().map(TagPolicy::from).collect(),
+            },
+            given: Vec::new(),
+            floating: floating.collect(),
+            extra,
+            dirty: self.dirty(rules, pushes),
+            allow_latest: self.allow_latest || rules.allow_latest,
+        })
+    }
+
+    /// Whether images are told of their sources; nothing where no flag says so.
+    pub(super) fn tells(&self) -> Option<bool> {
+        self.identity_labels
+    }
+
     /// Labels for a build whose names are as buildx has them.
     fn only_labels(
         &self,

@@ -154,6 +154,15 @@ async fn source(
             };
             looked_up.map_err(unpinned_overlay)?;
             let base = pins.get(name, platform).expect("it has been looked up");
+            let offered = platform_of(&base.config);
+            let is_known = !offered.os.is_empty() && !offered.architecture.is_empty();
+            if is_known && platform.accepts(&offered).is_none() {
+                return Err(BuildError::input(format!(
+                    "the overlay {} is an image for {offered}, and {} is for {platform}",
+                    name.familiar(),
+                    overlay.of
+                )));
+            }
             Ok(Source {
                 shown: name.at(&base.manifest.digest),
                 files: Files::Base(Box::new(base.clone())),

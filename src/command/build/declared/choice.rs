@@ -53,7 +53,7 @@ impl fmt::Display for Member {
     }
 }
 
-/// The images and variants of a selection, sorted: at least one.
+/// The images and variants of a selection, by name and `plain` first: at least one.
 pub(crate) fn members(
     project: &Project,
     selection: Selection<'_>,
@@ -100,7 +100,13 @@ pub(crate) fn members(
         ))
         .hint("an image has the variants that it lists under `variants`"));
     }
-    members.sort();
+    members.sort_by_key(|member| {
+        (
+            member.image.clone(),
+            !member.is_plain(),
+            member.variant.clone(),
+        )
+    });
     Ok(members)
 }
 

@@ -7,8 +7,10 @@
 
 mod build;
 mod choice;
+mod naming;
 mod request;
 
 pub(crate) use build::{BuiltMember, BuiltSet, build};
-pub(crate) use choice::{Member, Selection};
-pub(crate) use request::{DeclaredSet, Naming, declared_set, defaults};
+pub(crate) use choice::{Member, Selection, members};
+pub(crate) use naming::{Named, Names};
+pub(crate) use request::{DeclaredSet, declared_set, defaults};
