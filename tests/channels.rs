@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::registry_program::RealRegistry;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::{Action, Endpoint, Match, Method, Options, Registry};
@@ -750,6 +751,52 @@ fn a_record_does_not_choose_where_tags_are_moved() {
         &words,
     );
     team.fails("kevin", &["promote", "kevin", "bob"], 1, &words);
+}
+
+#[test]
+fn debians_registry_has_channels_too() {
+    let (Some(real), Some(team)) = (RealRegistry::start(), Team::new(DASHES, &["clean"])) else {
+        return;
+    };
+    let run = |arguments: &[&str]| {
+        let registry = format!("{}/lattice-dev", real.host);
+        let mut command = team.channel("kevin", arguments);
+        let output = command
+            .env("KILN_REGISTRY", registry)
+            .output()
+            .expect("kiln starts");
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&run(&[arguments, &["--format", "json"]].concat())).expect("JSON")
+    };
+    run(&["push"]);
+    team.write("envoy-prepare/content", "second");
+    team.commit("second");
+    run(&["push"]);
+    run(&["promote", "kevin", "stable"]);
+    run(&["rollback", "kevin"]);
+    let names = json(&["list"])["channels"].to_string();
+    assert!(
+        names.contains("\"kevin\"") && names.contains("\"stable\""),
+        "{names}"
+    );
+    for channel in ["kevin", "stable"] {
+        assert_eq!(json(&["show", channel])["consistent"], true, "{channel}");
+    }
+    let difference = json(&["diff", "kevin", "stable"]);
+    let images = difference["images"].as_array().expect("a list").iter();
+    let changed = images.filter(|image| image["state"] == "changed");
+    assert_eq!(
+        changed.count(),
+        12,
+        "every image says of which commit it is"
+    );
+    assert!(
+        team.registry.lines().is_empty(),
+        "everything went to the other registry"
+    );
 }
 
 #[test]

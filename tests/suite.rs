@@ -11,6 +11,7 @@ mod again;
 mod attest;
 mod bases;
 mod bench;
+mod channel_identity;
 mod channels;
 mod cli;
 mod conformance;

@@ -1,3 +1,5 @@
+//! Each rule with facts under which it holds, and one fact that is otherwise.
+
 use super::*;
 
 /// Facts under which every rule of [`RULES`] holds.

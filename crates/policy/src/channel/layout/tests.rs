@@ -1,3 +1,5 @@
+//! Templates, what comes of them, and what cannot.
+
 use super::*;
 
 const DASHES: &str = "{registry}/{channel}-{variant}-{image}";

@@ -1,3 +1,5 @@
+//! Records of a registry: a past, and what is no record.
+
 use std::io::Read as _;
 
 use oci::{Descriptor, Manifest, MediaType, Raw};

@@ -1,3 +1,5 @@
+//! Records that are written and read, and what cannot be one.
+
 use super::*;
 
 fn record() -> ChannelRecord {
