@@ -56,6 +56,16 @@ pub enum SignifyError {
         /// In its own words, with a colon before them.
         reason: String,
     },
+    /// It does not show a certificate that we believe: it would not do so next time either.
+    #[error("the certificate of the signing service {endpoint} is not trusted: {reason}")]
+    Untrusted {
+        /// Its address.
+        endpoint: String,
+        /// What the library says.
+        reason: String,
+        /// What is behind it.
+        source: reqwest::Error,
+    },
     /// It is elsewhere, and we do not go there with our certificate.
     #[error("the signing service {endpoint} sent us to another place, which is not followed")]
     Redirected {
@@ -190,8 +200,17 @@ impl Signify {
             Ok(response) => response,
             Err(error) => {
                 let error = error.without_url();
+                let last = causes(&error);
+                // In the words of rustls; in others it would only be tried in vain.
+                if last.contains("invalid peer certificate") {
+                    return Attempt::Final(SignifyError::Untrusted {
+                        endpoint: self.name(),
+                        reason: last,
+                        source: error,
+                    });
+                }
                 return Attempt::Passing {
-                    last: causes(&error),
+                    last,
                     source: Some(error),
                     pause: None,
                 };

@@ -168,6 +168,8 @@ fn certificates_must_be_right_on_both_sides() {
         assert_eq!(times, 0);
     };
     let good = ClientSecret::Good;
+    check(ServerCertificate::Expired, good, "is not trusted");
+    check(ServerCertificate::WrongHost, good, "is not trusted");
     check(ServerCertificate::Expired, good, "certificate expired");
     check(ServerCertificate::SelfSigned, good, "UnknownIssuer");
     check(ServerCertificate::WrongHost, good, "not valid for name");
