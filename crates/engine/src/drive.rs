@@ -1,6 +1,8 @@
 //! Asks the solver what to do and does it, several things at a time, until the
 //! targets are there or something failed.
 
+mod targets;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,14 +104,6 @@ impl Drive {
             outputs,
             steps: self.report(&times),
         })
-    }
-
-    /// The definition keys of the targets.
-    fn definitions(&self) -> Vec<Option<Digest>> {
-        let steps = self.graph.targets.iter().map(|target| target.step);
-        let keys = steps.map(|step| self.solver.key(self.first(step), KeyKind::Definition));
-        keys.map(|key| key.map(|key| key.digest().clone()))
-            .collect()
     }
 
     async fn reach(
@@ -321,35 +315,6 @@ impl Drive {
                 self.keep(id, key);
             }
         }
-    }
-
-    /// Which layers of the targets came of which keys: only of keys that are known in every build,
-    /// so that equal builds say the same.
-    fn came_of(&self, outputs: &[StepOutput]) -> Vec<BTreeMap<Digest, usize>> {
-        if !self.tells_what_came_of {
-            return Vec::new();
-        }
-        let targets = self.graph.targets.iter().zip(outputs);
-        let came_of = targets.map(|(target, output)| {
-            let mut came_of = BTreeMap::new();
-            let mut at = Some(target.step);
-            while let Some(id) = at {
-                let step = self.graph.step(id);
-                at = step.parent;
-                if matches!(step.kind, StepKind::Scratch | StepKind::Base(_)) {
-                    continue;
-                }
-                let id = self.first(id);
-                if let Some(key) = self.solver.key(id, KeyKind::Definition)
-                    && let Some(found) = self.recall_anywhere(id, key)
-                    && output.stack.starts_with(&found.output.stack)
-                {
-                    came_of.insert(key.digest().clone(), found.output.stack.len());
-                }
-            }
-            came_of
-        });
-        came_of.collect()
     }
 
     /// Begins at the targets again: what was done is in the store, and what could not be had is

@@ -10,6 +10,7 @@
 //!                     └──────────────────────────────────────────────────────────┘
 //! ```
 
+mod built;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,11 @@ use dockerfile::{
 };
 use oci::{Platform, Reference};
 
+pub(crate) use self::built::BuiltBase;
 use crate::from_rules::{self, GlobalArguments};
 use crate::platform::not_a_platform;
 use crate::scope::Scope;
-use crate::{BaseImage, BuiltImage, ImageName, NamedContext, Origin, Request, TargetImage};
+use crate::{BaseImage, ImageName, NamedContext, Origin, Request, TargetImage};
 
 /// The stages that a target needs. `B` is what is known of the images: their names, or everything.
 #[derive(Debug, Clone)]
@@ -260,45 +262,6 @@ pub(crate) enum Named {
     Files(String),
     /// An image of the same build.
     Built(Box<BuiltBase>),
-}
-
-/// An image of the same build, where a Dockerfile names it.
-#[derive(Debug, Clone)]
-pub(crate) struct BuiltBase {
-    name: String,
-    platform: Platform,
-    span: Span,
-    /// Nothing when it is not built for that platform.
-    target: Option<TargetImage>,
-    /// For which it is built.
-    offered: Vec<Platform>,
-}
-
-impl BuiltBase {
-    pub(crate) fn new(image: &BuiltImage, platform: &Platform, span: Span) -> Self {
-        let targets = image.targets.iter();
-        Self {
-            name: image.name.clone(),
-            platform: platform.clone(),
-            span,
-            target: image.target(platform).cloned(),
-            offered: targets.map(|(platform, _)| platform.clone()).collect(),
-        }
-    }
-
-    fn finding(&self) -> Option<Diagnostic> {
-        let Self { name, platform, .. } = self;
-        if self.target.is_some() {
-            return None;
-        }
-        let offered: Vec<String> = self.offered.iter().map(Platform::to_string).collect();
-        let message = format!("the image `{name}` of this build is not built for {platform}");
-        let help = match offered.as_slice() {
-            [] => format!("`{name}` has to be built before this image"),
-            _ => format!("it is built for {}", offered.join(", ")),
-        };
-        Some(Diagnostic::error(self.span, message, "not for this platform").with_help(help))
-    }
 }
 
 struct Draft {

@@ -1,3 +1,5 @@
+//! Which entries an overlay has, as lines.
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
