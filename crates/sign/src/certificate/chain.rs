@@ -89,6 +89,10 @@ pub enum Rule {
     AuthorityUsage,
     /// An authority may be too far from the leaf.
     PathLength,
+    /// An authority whose purposes are named is for code, too.
+    AuthorityPurpose,
+    /// What must be understood and is not, such as constraints of names (RFC 5280, 4.2).
+    Critical,
 }
 
 impl fmt::Display for Rule {
@@ -102,6 +106,11 @@ impl fmt::Display for Rule {
             Self::NotAuthority => "is not, critically, an authority's",
             Self::AuthorityUsage => "is not, critically, for signing certificates",
             Self::PathLength => "allows fewer certificates below it than there are",
+            Self::AuthorityPurpose => "is an authority's for other purposes than code",
+            Self::Critical => {
+                "must not be accepted by who does not understand all of its extensions, \
+                 and kiln does not"
+            }
         })
     }
 }
@@ -121,7 +130,13 @@ impl Chain {
         };
         check_leaf(leaf, purpose)?;
         for (depth, authority) in authorities.iter().enumerate() {
-            check_authority(authority, depth)?;
+            check_authority(authority, depth, purpose)?;
+        }
+        if let Some(strange) = certificates.iter().find(|one| one.has_unknown_critical()) {
+            return Err(ChainError::Rule {
+                subject: strange.subject(),
+                rule: Rule::Critical,
+            });
         }
         for pair in certificates.windows(2) {
             let [subject, issuer] = pair else { continue };
@@ -200,6 +215,7 @@ fn check_leaf(leaf: &Certificate, purpose: Purpose) -> Result<(), ChainError> {
 
 /// Extended key usages by their numbers (RFC 5280, 4.2.1.12).
 const ANY: &str = "2.5.29.37.0";
+const CODE: &str = "1.3.6.1.5.5.7.3.3";
 const SERVER: &str = "1.3.6.1.5.5.7.3.1";
 const CLIENT: &str = "1.3.6.1.5.5.7.3.2";
 const EMAIL: &str = "1.3.6.1.5.5.7.3.4";
@@ -233,7 +249,11 @@ pub(crate) fn check_purpose(leaf: &Certificate, purpose: Purpose) -> Result<(), 
 }
 
 /// `depth` is the number of authorities between it and the leaf.
-fn check_authority(authority: &Certificate, depth: usize) -> Result<(), ChainError> {
+fn check_authority(
+    authority: &Certificate,
+    depth: usize,
+    purpose: Purpose,
+) -> Result<(), ChainError> {
     let broken = |rule| ChainError::Rule {
         subject: authority.subject(),
         rule,
@@ -250,16 +270,31 @@ fn check_authority(authority: &Certificate, depth: usize) -> Result<(), ChainErr
         _ => return Err(broken(Rule::NotAuthority)),
     }
     match authority.key_usage().map_err(unreadable)? {
-        Some((true, usage)) if usage.key_cert_sign() => Ok(()),
-        _ => Err(broken(Rule::AuthorityUsage)),
+        Some((true, usage)) if usage.key_cert_sign() => {}
+        _ => return Err(broken(Rule::AuthorityUsage)),
+    }
+    // Purposes bound those below (RFC 5280, 4.2.1.12, as everybody reads it for authorities): who
+    // makes certificates for hosts does not make them for code.
+    let wanted = match purpose {
+        Purpose::CodeSigning => CODE,
+        Purpose::Timestamping => TIME,
+    };
+    let Some((_, usage)) = authority.extended_usage().map_err(unreadable)? else {
+        return Ok(());
+    };
+    let mut purposes = usage.0.iter().map(ToString::to_string);
+    match purposes.any(|purpose| purpose == wanted || purpose == ANY) {
+        true => Ok(()),
+        false => Err(broken(Rule::AuthorityPurpose)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use rcgen::{
-        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose as Usage, IsCa,
-        Issuer, KeyPair, KeyUsagePurpose,
+        BasicConstraints, CertificateParams, CustomExtension, DnType,
+        ExtendedKeyUsagePurpose as Usage, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        NameConstraints,
     };
 
     use super::*;
@@ -368,6 +403,83 @@ mod tests {
             ),
             Err("allows fewer certificates below it"),
         );
+    }
+
+    /// What an authority was forbidden is forbidden below it, too.
+    #[test]
+    fn authorities_have_bounds() {
+        let made = |change: &dyn Fn(&mut CertificateParams)| {
+            let mut middle = authority("middle", None);
+            change(&mut middle);
+            chain_of(leaf(), middle, authority("root", None))
+        };
+        let bounded = made(&|middle| {
+            let only = vec![GeneralSubtree::DirectoryName(Default::default())];
+            middle.name_constraints = Some(NameConstraints {
+                permitted_subtrees: only,
+                excluded_subtrees: Vec::new(),
+            });
+        });
+        let unknown = "does not understand all of its extensions";
+        check(bounded, Err(unknown));
+        let strange = |critical| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(critical);
+            extension
+        };
+        check(
+            made(&|middle| middle.custom_extensions.push(strange(true))),
+            Err(unknown),
+        );
+        check(
+            made(&|middle| middle.custom_extensions.push(strange(false))),
+            Ok(()),
+        );
+        check(
+            with(|leaf| leaf.custom_extensions.push(strange(true))),
+            Err(unknown),
+        );
+        let for_purposes =
+            |usages: &[Usage]| made(&|middle| middle.extended_key_usages = usages.to_vec());
+        check(
+            for_purposes(&[Usage::ServerAuth]),
+            Err("is an authority's for other purposes than code"),
+        );
+        check(
+            for_purposes(&[Usage::TimeStamping]),
+            Err("for other purposes"),
+        );
+        check(
+            for_purposes(&[Usage::ServerAuth, Usage::CodeSigning]),
+            Ok(()),
+        );
+        check(for_purposes(&[Usage::Any]), Ok(()));
+    }
+
+    /// Of two names in one subject, one may be whatever its holder wanted to be called.
+    #[test]
+    fn a_subject_with_two_names_has_none_of_them() {
+        let named = |names: &[&str]| {
+            let mut name = rcgen::DistinguishedName::new();
+            for (place, text) in names.iter().enumerate() {
+                // The library keeps one of each kind; kinds that are written out may repeat.
+                let kind = match place {
+                    0 => DnType::CommonName,
+                    _ => DnType::CustomDnType(vec![2, 5, 4, 3]),
+                };
+                name.push(kind, *text);
+            }
+            let mut parameters = leaf();
+            parameters.distinguished_name = name;
+            let made = parameters.self_signed(&KeyPair::generate().unwrap());
+            Certificate::from_der(made.unwrap().der()).unwrap()
+        };
+        let identity = |text: &str| crate::certificate::Identity::read(text).unwrap();
+        let release = identity("x509.subject: CN=release");
+        assert!(release.fits(&named(&["release"])));
+        assert!(!release.fits(&named(&["visitor"])));
+        assert!(!release.fits(&named(&["visitor", "release"])));
+        assert!(!release.fits(&named(&["release", "visitor"])));
     }
 
     #[test]

@@ -100,15 +100,17 @@ impl Identity {
         within(self, other) || within(other, self)
     }
 
-    /// Whether the subject of a certificate has all of the attributes, letter for letter.
+    /// Whether the subject of a certificate has all of the attributes, letter for letter, and each
+    /// of them once: of two names one may be whatever its holder liked.
     pub fn fits(&self, certificate: &Certificate) -> bool {
         let subject = certificate.tbs().subject();
         self.attributes.iter().all(|(name, value)| {
             let id = NAMES.iter().find(|(known, _)| known == name);
-            subject.iter().any(|attribute| {
-                id.is_some_and(|(_, id)| attribute.oid.to_string() == *id)
-                    && text(attribute).as_deref() == Some(value)
-            })
+            let mut named = subject
+                .iter()
+                .filter(|attribute| id.is_some_and(|(_, id)| attribute.oid.to_string() == *id));
+            let first = named.next().and_then(text);
+            first.as_deref() == Some(value) && named.next().is_none()
         })
     }
 }

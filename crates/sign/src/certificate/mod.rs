@@ -159,6 +159,25 @@ impl Certificate {
         self.tbs().get_extension().map_err(|_| Malformed)
     }
 
+    /// Whether it has an extension that must be understood and is not: a constraint of names is one.
+    pub(crate) fn has_unknown_critical(&self) -> bool {
+        // Constraints, usage, extended usage, policies (which ask nothing of who wants none), and
+        // other names of the subject.
+        const KNOWN: [&str; 5] = [
+            "2.5.29.19",
+            "2.5.29.15",
+            "2.5.29.37",
+            "2.5.29.32",
+            "2.5.29.17",
+        ];
+        let extensions = self.tbs().extensions();
+        extensions.is_some_and(|extensions| {
+            extensions.iter().any(|extension| {
+                extension.critical && !KNOWN.contains(&extension.extn_id.to_string().as_str())
+            })
+        })
+    }
+
     /// Whether the key of `issuer` signed it, with an algorithm that is still believed.
     pub(crate) fn is_signed_by(&self, issuer: &Self) -> bool {
         self.tbs().issuer() == issuer.tbs().subject()
