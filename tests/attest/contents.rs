@@ -262,21 +262,27 @@ fn a_real_database_of_dpkg_is_listed_as_dpkg_lists_it() {
     assert!(!found.is_empty());
 }
 
+/// Python with the libraries that `scripts/test-deps` installed beside what is compiled.
+fn python(arguments: &[&str]) -> Command {
+    let compiled = Path::new(env!("CARGO_BIN_EXE_kiln")).ancestors().nth(2);
+    let libraries = compiled.expect("a directory").join("python");
+    let mut command = Command::new("python3");
+    command.args(arguments).env("PYTHONPATH", libraries);
+    command
+}
+
 /// Reads a list with a library of its makers, which complains about everything that its form does
 /// not allow. What is printed is nothing, or the complaints.
 fn complaints(site: &Site, library: &str, program: &str, document: &Value) -> Option<String> {
     let import = format!("import {library}");
-    let found = Command::new("python3").args(["-c", &import]).output();
+    let found = python(&["-c", &import]).output();
     if !found.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: python3 has no {library}");
         return None;
     }
     let path = site.path(&format!("{library}.json"));
     fs::write(&path, document.to_string()).expect("a file");
-    let output = Command::new("python3")
-        .args(["-c", program])
-        .arg(&path)
-        .output();
+    let output = python(&["-c", program]).arg(&path).output();
     let output = output.expect("python3 runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.success() {
