@@ -16,7 +16,7 @@ release: ## build target/kiln, one static binary
 	@mkdir -p target
 	cp $(TARGET_DIR)/$(TRIPLE)/release/kiln target/kiln
 
-demo: release ## build, push, inspect and run the examples
+demo: release ## build, push, sign and inspect the examples, and run them
 	scripts/demo
 
 test: ## all tests; ends with their summary

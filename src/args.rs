@@ -44,12 +44,10 @@ pub(crate) enum Verb {
     Inspect(InspectArguments),
     Lint(LintArguments),
     Load(LoadArguments),
-    Pin(PinArguments),
-    Pull(PullArguments),
-    #[command(hide = true)]
-    CredentialHelper(CredentialHelperArguments),
     Login(LoginArguments),
     Logout(LogoutArguments),
+    Pin(PinArguments),
+    Pull(PullArguments),
     Push(PushArguments),
     Repo(RepoArguments),
     Sign(SignArguments),
@@ -57,6 +55,8 @@ pub(crate) enum Verb {
     Tag(TagArguments),
     Verify(VerifyArguments),
     Version(VersionArguments),
+    #[command(hide = true)]
+    CredentialHelper(CredentialHelperArguments),
 }
 
 /// The name under which docker starts this program for an account.

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sign", &["oci"]),
     ("google", &[]),
     ("handoff", &["oci", "dockerfile"]),
-    ("artifact_registry", &["oci", "google"]),
+    ("artifact-registry", &["oci", "google"]),
     ("project", &["oci", "policy"]),
     ("publish", &["oci", "registry", "store"]),
     (
@@ -77,7 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "view",
             "sign",
             "google",
-            "artifact_registry",
+            "artifact-registry",
             "handoff",
             "project",
             "publish",

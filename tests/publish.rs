@@ -238,7 +238,7 @@ fn an_immutable_tag_that_is_taken_has_an_exit_code_of_its_own() {
     assert!(run(&two, &["--immutable=v1", "--retag"]).status.success());
     assert_eq!(
         tag(&registry, "team/app", "v1").map(|digest| digest.to_string()),
-        Some(two.clone())
+        Some(two)
     );
     // A plain tag is moved, as docker does.
     assert!(run(&one, &[]).status.success());

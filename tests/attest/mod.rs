@@ -215,7 +215,7 @@ fn a_provenance_says_what_went_in_and_no_secret() {
         ] {
             check(statement, secret, false);
         }
-        check(statement, &*site.path("").to_string_lossy(), false);
+        check(statement, &site.path("").to_string_lossy(), false);
         let definition = &statement["predicate"]["buildDefinition"];
         let parameters = &definition["externalParameters"];
         assert_eq!(parameters["configSource"]["path"], "Dockerfile");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The schema that editors understand, and that [`crate::read`] checks against: the words and the
+/// The schema that editors understand, and that [`crate::read()`] checks against: the words and the
 /// rules cannot come apart.
 pub fn schema() -> Value {
     let mut schema = schema_of::<crate::Project>();

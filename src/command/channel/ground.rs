@@ -18,8 +18,8 @@ use crate::settings::Settings;
 /// Which project, which registry, which user.
 #[derive(Args, Debug)]
 pub(super) struct GroundOptions {
-    /// Who the user is: the name of their channel [default: KILN_USER, or git's user.email before
-    /// the `@`, or the account on this machine]
+    /// Who the user is: the name of their channel [default: KILN_USER, or what git's user.email has
+    /// before the at sign, or the account on this machine]
     #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
 

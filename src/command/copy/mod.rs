@@ -32,6 +32,10 @@ use crate::settings::Settings;
 /// An address is a name in a registry, store:NAME, oci:PATH[:TAG], oci-archive:FILE[:TAG] or
 /// docker-archive:FILE[:NAME]. For each destination, its address and the digest are printed to
 /// stdout.
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets are what may be left out"
+)]
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  kiln copy staging.example/app:1.4 prod.example/app:1.4\n  kiln copy --all-tags old.example/team/app new.example/team/app\n  kiln copy registry.example/app:1.4 oci-archive:app.tar:1.4\n  kiln copy --platform linux/arm64 debian:12 docker-archive:debian.tar"

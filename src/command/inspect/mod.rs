@@ -23,6 +23,10 @@ use crate::settings::Settings;
 ///
 /// An address is a name in a registry, store:NAME, oci:PATH[:TAG], oci-archive:FILE[:TAG] or
 /// docker-archive:FILE[:NAME]. Layers are not fetched.
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets are what may be left out"
+)]
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  kiln inspect debian:12\n  kiln inspect --format json --platform linux/arm64 registry.example/team/app:1.4\n  kiln inspect --raw store:app"

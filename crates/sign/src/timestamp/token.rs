@@ -70,7 +70,7 @@ struct Token<'a> {
 struct SignerInfo<'a> {
     identifier: Value<'a>,
     hash: Hash,
-    /// [0] IMPLICIT SET OF Attribute.
+    /// `[0] IMPLICIT SET OF Attribute`.
     attributes: Value<'a>,
     algorithm: Value<'a>,
     signature: &'a [u8],
