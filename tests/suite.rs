@@ -24,6 +24,7 @@ mod faults;
 mod hostile;
 mod images;
 mod inspect;
+mod journeys;
 mod kept_mounts;
 mod layering;
 mod load;

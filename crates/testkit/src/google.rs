@@ -15,6 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::artifact_registry::ArtifactRegistry;
+use crate::job_identity;
 use crate::registry::query_value;
 
 /// The token that all ways lead to.
@@ -51,6 +52,9 @@ struct State {
     artifact_registry: ArtifactRegistry,
     /// Tokens that were given, in all.
     given: u32,
+    /// Where all this is, and the commit of the job whose identity is given out.
+    url: String,
+    job_commit: String,
 }
 
 struct Asked {
@@ -76,6 +80,8 @@ impl Google {
             log: Vec::new(),
             artifact_registry: ArtifactRegistry::default(),
             given: 0,
+            url: format!("http://{address}"),
+            job_commit: String::new(),
         }));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -115,6 +121,12 @@ impl Google {
             format!("{}/github?api-version=2", self.url()),
             REQUEST_TOKEN,
         )
+    }
+
+    /// The commit that a job of GitHub Actions runs for. Identity tokens for an audience that is not
+    /// Google's say it; their issuer is [`Google::url`], and they are signed.
+    pub fn set_job_commit(&self, commit: &str) {
+        lock(&self.state).job_commit = commit.to_owned();
     }
 
     /// The variables with which kiln asks here and nowhere else.
@@ -327,7 +339,11 @@ impl State {
             ("POST", "/oauth2") => self.token_service(asked),
             ("POST", "/sts") => self.exchange(asked),
             ("POST", path) if path.starts_with(accounts) => self.act_as(asked),
-            ("GET", "/github") => github(asked),
+            ("GET", "/github") => self.github(asked),
+            ("GET", job_identity::DISCOVERY) => {
+                (200, job_identity::discovery(&self.url).to_string())
+            }
+            ("GET", job_identity::KEYS) => (200, job_identity::keys(&self.public).to_string()),
             ("GET", "/subject") => (200, subject_token(&default_audience())),
             ("GET", path) if is_metadata(path) => self.metadata(asked),
             (method, path) if ArtifactRegistry::is_asked(path) => match asked.bearer() {
@@ -341,6 +357,23 @@ impl State {
             },
             _ => (404, "nothing is here".to_owned()),
         }
+    }
+
+    fn github(&self, asked: &Asked) -> (u16, String) {
+        if asked.bearer() != Some(REQUEST_TOKEN) {
+            return (401, "no".to_owned());
+        }
+        let Some(audience) = query_value(&asked.query, "audience") else {
+            return (400, "no audience".to_owned());
+        };
+        let token = match audience.starts_with("https://iam.googleapis.com/") {
+            true => subject_token(&audience),
+            false => {
+                let (key, url, commit) = (&self.key, &self.url, &self.job_commit);
+                job_identity::token(key, url, SUBJECT, &audience, commit)
+            }
+        };
+        (200, json!({ "count": 1, "value": token }).to_string())
     }
 
     fn granted(&mut self, token: &str) -> (u16, String) {
@@ -486,19 +519,6 @@ impl State {
             _ if asked.path == "/" => (200, "computeMetadata/\n".to_owned()),
             _ => (404, String::new()),
         }
-    }
-}
-
-fn github(asked: &Asked) -> (u16, String) {
-    if asked.bearer() != Some(REQUEST_TOKEN) {
-        return (401, "no".to_owned());
-    }
-    match query_value(&asked.query, "audience") {
-        Some(audience) => {
-            let answer = json!({ "count": 1, "value": subject_token(&audience) });
-            (200, answer.to_string())
-        }
-        None => (400, "no audience".to_owned()),
     }
 }
 

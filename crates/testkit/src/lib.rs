@@ -22,6 +22,7 @@ mod artifact_registry;
 mod bucket;
 mod google;
 mod image;
+mod job_identity;
 mod program;
 mod registry;
 mod signing_service;

@@ -37,7 +37,8 @@ pub(super) struct EnvArguments {
 
     /// Print this instead, with {registry}, {repo_prefix}, {container_channel}, {channel}, {variant},
     /// {commit} and {record} replaced
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["values", "format"])]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true,
+          conflicts_with_all = ["values", "format"])]
     template: Option<String>,
 
     /// Print Helm values with all images of the channel pinned by digest
