@@ -75,6 +75,13 @@ impl ProgramError {
         Self::new(ErrorKind::Failed, headline.into())
     }
 
+    /// A registry did not do what was wanted: why, and what helps.
+    pub(crate) fn registry(headline: impl Into<String>, error: &registry::Error) -> Self {
+        let mut failed = Self::failed(headline).because(error);
+        failed.hints.extend(error.advice());
+        failed
+    }
+
     fn new(kind: ErrorKind, headline: String) -> Self {
         Self {
             kind,

@@ -14,7 +14,9 @@ use self::person::Person;
 /// Has names of registries lead elsewhere.
 fn registries_conf(places: &[(&str, &str)]) -> String {
     let rule = |(prefix, location): &(&str, &str)| {
-        format!("[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{location}\"\ninsecure = true\n\n")
+        format!(
+            "[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{location}\"\ninsecure = true\n\n"
+        )
     };
     places.iter().map(rule).collect()
 }

@@ -192,5 +192,7 @@ fn packages() -> Vec<Value> {
 /// `kiln-oci` is called `oci` in this house.
 fn short(name: &Value) -> String {
     let name = name.as_str().unwrap();
-    name.strip_prefix("kiln-").unwrap_or(name).to_owned()
+    let name = name.strip_prefix("kiln-").unwrap_or(name);
+    // As it is written in code.
+    name.replace('-', "_")
 }

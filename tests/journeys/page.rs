@@ -19,7 +19,9 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn read(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs")
+            .join(name);
         let text = fs::read_to_string(path).expect("a page");
         let mut page = Self {
             name: name.to_owned(),

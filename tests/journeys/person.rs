@@ -126,12 +126,13 @@ impl Person {
         self.types_with(step, 0)
     }
 
-    /// Tries something that no page says, and that ends with this code.
+    /// Tries something that no page says, and that ends with this code; what it said.
     #[track_caller]
-    pub(crate) fn fails(&self, command: &str, code: i32) {
+    pub(crate) fn fails(&self, command: &str, code: i32) -> String {
         let output = self.shell(command);
         let said = said(&output);
         assert_eq!(output.status.code(), Some(code), "$ {command}\n{said}");
+        said
     }
 
     /// Does something that no page says; what it printed.

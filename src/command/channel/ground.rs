@@ -224,10 +224,10 @@ impl Ground {
 
 /// A record could not be read.
 pub(super) fn unreadable(error: ChannelError) -> ProgramError {
-    let failed = ProgramError::failed(error.to_string());
-    match std::error::Error::source(&error) {
-        Some(source) => failed.because(source),
-        None => failed,
+    let headline = error.to_string();
+    match &error {
+        ChannelError::Wire { source, .. } => ProgramError::registry(headline, source),
+        ChannelError::Record { source, .. } => ProgramError::failed(headline).because(source),
     }
 }
 

@@ -232,7 +232,7 @@ pub(super) async fn stands(
 ) -> Result<bool, ProgramError> {
     let reference = parsed(&image.repository)?.at_tag(tag.clone());
     let found = client.tag_points_at(&reference).await.map_err(|error| {
-        ProgramError::failed(format!("could not look at {reference}")).because(&error)
+        ProgramError::registry(format!("could not look at {reference}"), &error)
     })?;
     Ok(found.as_ref() == Some(&image.digest))
 }

@@ -234,7 +234,7 @@ async fn remove_image(
     removed: &mut Removed,
 ) -> Result<(), ProgramError> {
     let failed = |error: registry::Error| {
-        ProgramError::failed(format!("could not look at {repository}@{digest}")).because(&error)
+        ProgramError::registry(format!("could not look at {repository}@{digest}"), &error)
     };
     let below = match client.manifest(&repository.at_digest(digest.clone())).await {
         Ok(Document::Index(index)) => {
@@ -272,11 +272,13 @@ async fn delete(
         Ok(()) => removed.manifests += 1,
         Err(error) if *error.kind() == ErrorKind::NotFound => {}
         Err(error) => {
-            let said = ProgramError::failed(format!(
-                "could not remove {repository}@{digest}: {} manifests were removed before",
-                removed.manifests
-            ))
-            .because(&error);
+            let said = ProgramError::registry(
+                format!(
+                    "could not remove {repository}@{digest}: {} manifests were removed before",
+                    removed.manifests
+                ),
+                &error,
+            );
             return Err(match error.kind() {
                 ErrorKind::Unsupported => said.hint(
                     "this registry does not delete over its API: use its own clean-up rules, such as \

@@ -272,7 +272,7 @@ pub(super) async fn unsigned(
             .parse()
             .map_err(|error: oci::ReferenceError| ProgramError::input(error.to_string()))?;
         let failed = |error: registry::Error| {
-            ProgramError::failed(format!("could not look for signatures of {name}")).because(&error)
+            ProgramError::registry(format!("could not look for signatures of {name}"), &error)
         };
         let referrers = client
             .referrers(&repository, &image.digest, None)

@@ -104,7 +104,7 @@ pub(super) async fn strays(
         };
         let reference = repository.at_tag(tag);
         let found = client.tag_points_at(&reference).await.map_err(|error| {
-            ProgramError::failed(format!("could not look at {reference}")).because(&error)
+            ProgramError::registry(format!("could not look at {reference}"), &error)
         })?;
         Ok((found.as_ref() != Some(&image.digest)).then(|| Stray {
             name: image_name(&image.name, &image.variant),
