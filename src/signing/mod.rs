@@ -72,19 +72,11 @@ impl Signer {
         })
     }
 
-    fn signify(name: String, endpoint: &str, signify: Signify) -> Self {
+    fn signify(name: String, signify: Signify) -> Self {
         Self {
             name,
-            identity: format!("signify {endpoint}"),
+            identity: format!("signify {}", signify.identity()),
             maker: Maker::Signify(Box::new(signify)),
-        }
-    }
-
-    /// Whether it signs names, and so needs one.
-    pub(crate) fn signs_tags(&self) -> bool {
-        match self.maker {
-            Maker::Signify(_) => true,
-            Maker::Notation { .. } | Maker::Cosign(_) => false,
         }
     }
 
@@ -142,6 +134,14 @@ impl Seal for Signer {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    /// Whether it signs names, and so needs one.
+    fn signs_tags(&self) -> bool {
+        match self.maker {
+            Maker::Signify(_) => true,
+            Maker::Notation { .. } | Maker::Cosign(_) => false,
+        }
     }
 
     fn seal<'s>(

@@ -291,7 +291,7 @@ impl Signers<'_> {
                 let timing = SignifyTiming::default();
                 let signify = Signify::new(endpoint, credentials, http, timing)
                     .map_err(|error| unusable(&error))?;
-                Ok(Signer::signify(name, endpoint, signify))
+                Ok(Signer::signify(name, signify))
             }
         }
     }

@@ -12,10 +12,10 @@ use oci::{
 use registry::{Client, ErrorKind, PushOptions, Selector};
 use serde_json::Value;
 
-use crate::Subject;
 use crate::journal::Journal;
 use crate::plan::Destination;
 use crate::standing::DestinationError;
+use crate::{Seal, Subject};
 
 /// How often the manifest under a tag is written before others are said to overwrite it (D18).
 const WRITES_MAX: u32 = 16;
@@ -40,7 +40,7 @@ pub(crate) async fn accompany(
         attach(client, repository, attachment).await?;
     }
     for seal in &destination.item.seals {
-        let identity = seal.identity();
+        let identity = identity(seal.as_ref(), destination);
         let kept = journal.seal(&identity, repository, destination.digest());
         let sealed = match kept {
             Some(sealed) => sealed,
@@ -64,6 +64,18 @@ pub(crate) async fn accompany(
         }
     }
     Ok(())
+}
+
+/// Under which name the journal keeps what a seal made: with the tags, where they are sealed.
+fn identity(seal: &dyn Seal, destination: &Destination<'_>) -> String {
+    let mut identity = seal.identity();
+    if seal.signs_tags() {
+        for (tag, _) in destination.tags() {
+            identity.push(' ');
+            identity.push_str(tag.as_str());
+        }
+    }
+    identity
 }
 
 /// Stores an attachment beside an image that is in a repository already. No tag of an image moves.

@@ -17,6 +17,12 @@ pub trait Seal: Send + Sync {
         self.name().to_owned()
     }
 
+    /// Whether it seals the tags and not the digest alone: what it made for some tags then says
+    /// nothing of others.
+    fn signs_tags(&self) -> bool {
+        false
+    }
+
     /// Seals `subject`. What it returns is stored beside the subject before any tag moves.
     fn seal<'s>(
         &'s self,

@@ -48,6 +48,18 @@ fn said(text: &str) -> String {
     letters.take(SAID_MAX).collect()
 }
 
+/// What was given for an address, without what may be secret in it, whether it is one or not.
+fn shown_text(text: &str) -> String {
+    match reqwest::Url::parse(text) {
+        Ok(address) if address.has_host() => shown(&address),
+        _ => {
+            let (_, behind) = text.rsplit_once('@').unwrap_or(("", text));
+            let end = behind.find(['?', '#']).unwrap_or(behind.len());
+            said(&behind[..end])
+        }
+    }
+}
+
 /// An address without the account, the query and the fragment that may be secret in it.
 fn shown(address: &reqwest::Url) -> String {
     let host = address.host_str().unwrap_or("");

@@ -144,6 +144,34 @@ async fn no_tag_moves_where_a_seal_is_refused_and_no_seal_is_made_twice() {
     }
 }
 
+/// Two images that came out the same, each with tags of its own: a digest is sealed once, and each
+/// tag by who seals tags.
+#[tokio::test]
+async fn every_tag_is_sealed_by_who_seals_tags() {
+    for (signs_tags, expected) in [(false, 3), (true, 6)] {
+        let scene = Scene::new();
+        let stamp = Arc::new(Stamp {
+            signs_tags,
+            ..Stamp::default()
+        });
+        let app = |name: &str, tag: &str| {
+            let mut app = item(name, single("app"), scene.targets("app", &[tag], &[]));
+            app.seals = vec![stamp.clone()];
+            app
+        };
+        let both = publication(vec![app("one", "v1"), app("two", "v2")]);
+        scene.publish(&both).await.expect("published");
+        let subjects = stamp.subjects.lock().unwrap();
+        assert_eq!(subjects.len(), expected);
+        let sealed = |tag: &str| {
+            let tags = subjects.iter().flat_map(|subject| &subject.tags);
+            tags.filter(|known| known.as_str() == tag).count()
+        };
+        assert_eq!(sealed("v1"), 3);
+        assert_eq!(sealed("v2"), if signs_tags { 3 } else { 0 });
+    }
+}
+
 #[tokio::test]
 async fn signatures_that_are_stored_at_the_same_time_are_all_there() {
     for under_tag in [false, true] {

@@ -288,11 +288,17 @@ pub(crate) struct Stamp {
     pub(crate) refusals: AtomicU64,
     /// Under a tag made from the digest, as cosign has it.
     pub(crate) under_tag: bool,
+    /// Seals tags, as a service that is told names does.
+    pub(crate) signs_tags: bool,
 }
 
 impl Seal for Stamp {
     fn name(&self) -> &str {
         "stamp"
+    }
+
+    fn signs_tags(&self) -> bool {
+        self.signs_tags
     }
 
     fn seal<'s>(

@@ -40,6 +40,12 @@ pub enum SignifyError {
     /// Not an address, or one that everybody could listen to.
     #[error("`{0}` is not an address of a signing service (https://)")]
     Endpoint(String),
+    /// An account in the address: a certificate says who we are.
+    #[error(
+        "the address of the signing service {0} has an account in it: \
+         the certificate of the secret is what says who asks, and nothing else does"
+    )]
+    Account(String),
     /// Our own certificate.
     #[error(transparent)]
     Credentials(#[from] SignifyCredentialsError),
@@ -122,10 +128,13 @@ impl Signify {
         http: reqwest::Client,
         timing: SignifyTiming,
     ) -> Result<Self, SignifyError> {
-        let wrong = || SignifyError::Endpoint(said(endpoint));
+        let wrong = || SignifyError::Endpoint(crate::shown_text(endpoint));
         let endpoint = Url::parse(endpoint).map_err(|_| wrong())?;
         if endpoint.scheme() != "https" {
             return Err(wrong());
+        }
+        if !endpoint.username().is_empty() || endpoint.password().is_some() {
+            return Err(SignifyError::Account(crate::shown(&endpoint)));
         }
         Ok(Self {
             endpoint,
@@ -133,6 +142,13 @@ impl Signify {
             http,
             timing,
         })
+    }
+
+    /// What tells it from other services, and is fit to be written down: the whole address is in it
+    /// as a digest alone.
+    pub fn identity(&self) -> String {
+        let digest = oci::Digest::of(self.endpoint.as_str().as_bytes());
+        format!("{} {}", self.name(), digest.hex())
     }
 
     /// Has the names of a digest signed. What is sent is what was pushed, never a tag that would be

@@ -216,8 +216,25 @@ fn a_secret_must_be_whole() {
     );
     let timing = SignifyTiming::default();
     let http = client(&service, &credentials);
-    for endpoint in ["http://localhost/", "localhost", ""] {
-        let made = Signify::new(endpoint, credentials.clone(), http.clone(), timing);
-        assert!(matches!(made, Err(SignifyError::Endpoint(_))), "{endpoint}");
+    let made = |endpoint: &str| Signify::new(endpoint, credentials.clone(), http.clone(), timing);
+    for endpoint in [
+        "http://localhost/",
+        "localhost",
+        "",
+        "http://us:canary@localhost/?token=canary",
+        "us:canary@localhost/sign#canary",
+        "https://us:canary@localhost:port/",
+    ] {
+        let error = made(endpoint).map(drop).unwrap_err();
+        assert!(matches!(error, SignifyError::Endpoint(_)), "{endpoint}");
+        assert!(!error.to_string().contains("canary"), "{error}");
     }
+    let error = made("https://us:canary@localhost/").map(drop).unwrap_err();
+    assert!(matches!(error, SignifyError::Account(_)), "{error}");
+    assert!(!error.to_string().contains("canary"), "{error}");
+    // What is written into journals tells services apart, and no secrets.
+    let identity = |endpoint: &str| made(endpoint).unwrap().identity();
+    let one = identity("https://localhost/sign?token=canary");
+    assert!(!one.contains("canary"), "{one}");
+    assert_ne!(one, identity("https://localhost/sign?token=other"));
 }

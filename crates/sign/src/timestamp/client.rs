@@ -10,7 +10,6 @@ use super::request::{Answer, NONCE_BYTES, answer, nonce, request};
 use super::{TOKEN_BYTES_MAX, TokenError, verify};
 use crate::certificate::Certificate;
 use crate::notary::{Draft, SignerError};
-use crate::said;
 
 /// How long one question may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -88,7 +87,7 @@ impl TimestampAuthority {
         roots: Vec<Certificate>,
         http: reqwest::Client,
     ) -> Result<Self, TimestampError> {
-        let wrong = || TimestampError::Address(said(address));
+        let wrong = || TimestampError::Address(crate::shown_text(address));
         let address = Url::parse(address).map_err(|_| wrong())?;
         if !matches!(address.scheme(), "http" | "https") {
             return Err(wrong());
