@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::{
     AuthArguments, BuildArguments, CacheArguments, ChannelArguments, Command, ConfigArguments,
-    CopyArguments, CredentialHelperArguments, EmitArguments, ExplainArguments, InspectArguments,
-    LintArguments, LoadArguments, LoginArguments, LogoutArguments, PinArguments, PullArguments,
-    PushArguments, RepoArguments, SignArguments, StoreArguments, TagArguments, VerifyArguments,
-    VersionArguments,
+    CopyArguments, CredentialHelperArguments, DoctorArguments, EmitArguments, ExplainArguments,
+    InspectArguments, LintArguments, LoadArguments, LoginArguments, LogoutArguments, PinArguments,
+    PullArguments, PushArguments, RepoArguments, SignArguments, StoreArguments, TagArguments,
+    VerifyArguments, VersionArguments,
 };
 use crate::error::ProgramError;
 
@@ -39,6 +39,7 @@ pub(crate) enum Verb {
     Channel(Box<ChannelArguments>),
     Config(ConfigArguments),
     Copy(Box<CopyArguments>),
+    Doctor(Box<DoctorArguments>),
     Emit(EmitArguments),
     Explain(ExplainArguments),
     Inspect(InspectArguments),
@@ -85,6 +86,7 @@ impl Verb {
             Self::Channel(channel) => &**channel,
             Self::Config(config) => config,
             Self::Copy(copy) => &**copy,
+            Self::Doctor(doctor) => &**doctor,
             Self::Emit(emit) => emit,
             Self::Explain(explain) => explain,
             Self::Inspect(inspect) => inspect,

@@ -17,6 +17,7 @@ mod cli;
 mod conformance;
 mod contexts;
 mod copy;
+mod doctor;
 mod ending;
 mod errors;
 mod explain;

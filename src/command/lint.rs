@@ -193,7 +193,7 @@ impl Source {
 }
 
 /// The ignore file beside a Dockerfile, else that of its context (D1).
-fn ignore_file(
+pub(super) fn ignore_file(
     dockerfile: Option<&Path>,
     context: Option<&Path>,
 ) -> Result<Option<IgnoreFile>, ProgramError> {

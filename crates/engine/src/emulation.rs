@@ -96,6 +96,45 @@ impl EmulationError {
     }
 }
 
+/// Why nothing runs programs of a platform here.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotRunnable {
+    /// Why.
+    pub reason: String,
+    /// What the user can do about it.
+    pub advice: String,
+}
+
+/// What runs programs of a platform on this machine, in words. Starts processes: call it where that
+/// may take its time. `scratch` is where trials may be made.
+///
+/// # Errors
+///
+/// [`NotRunnable`].
+pub fn runner_of(
+    platform: &Platform,
+    program_path: OsString,
+    scratch: &Path,
+    rung: Rung,
+) -> Result<String, NotRunnable> {
+    let emulation = Emulation {
+        host: Platform::host(),
+        directory: None,
+        program_path,
+        scratch: scratch.to_owned(),
+    };
+    match emulation.find(platform, rung) {
+        Ok(Way::Native) => Ok("this processor".to_owned()),
+        Ok(Way::Registered { interpreter }) => Ok(format!("{interpreter}, which the kernel knows")),
+        Ok(Way::Given(emulator)) => Ok(emulator.interpreter.display().to_string()),
+        Err(error) => Err(NotRunnable {
+            reason: error.to_string(),
+            advice: error.advice(),
+        }),
+    }
+}
+
 /// Where to look.
 #[derive(Clone, Debug)]
 pub(crate) struct Emulation {

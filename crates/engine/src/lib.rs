@@ -72,6 +72,7 @@ pub use dry_run::{
     DryRun, PlannedBase, PlannedFetch, PlannedImage, PlannedPush, PlannedStep, PlannedTag,
     TagPlace, dry_run, dry_run_set,
 };
+pub use emulation::{NotRunnable, runner_of};
 pub use error::{BuildError, ErrorKind, FailedStep};
 pub use event::{CachePlace, Direction, Event, Reporter, StepNumber, StepOutcome};
 pub use handover::{HandoverError, answer_of, docker_answers, find_program, hand_over};

@@ -98,6 +98,20 @@ pub(crate) async fn may_push(hosts: &Hosts, repository: &Repository) -> Result<A
     outcome(&exchange, &ask, |status| *status == StatusCode::ACCEPTED).await
 }
 
+/// The `Date` of an answer to a request that changes nothing.
+pub(crate) async fn date(hosts: &Hosts, repository: &Repository) -> Result<Option<String>, Error> {
+    let endpoint = endpoint(hosts, repository)?;
+    let scopes = vec![Scope::pull(&endpoint.path)];
+    let exchange = hosts.exchange(&endpoint, Operation::CheckAccess, repository, scopes);
+    let origin = exchange.origin().await?;
+    let url = origin
+        .url("/v2/")
+        .map_err(|error| exchange.error(ErrorKind::Unsupported).because(error))?;
+    let ask = Ask::new(Method::GET, url, exchange.timing().headers);
+    let answer = exchange.send(&ask).await?;
+    Ok(answer.header("date").map(str::to_owned))
+}
+
 async fn outcome(
     exchange: &Exchange<'_>,
     ask: &Ask,

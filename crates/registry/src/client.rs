@@ -83,7 +83,16 @@ impl Client {
         access::may_push(&self.hosts, repository).await
     }
 
-    /// The same, showing a certificate of our own: `pem` has the chain and its key.
+    /// What time it is at the registry of `repository`, as its answer says it (RFC 9110, 5.6.7).
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer, or one that shuts us out.
+    pub async fn date(&self, repository: &Repository) -> Result<Option<String>, Error> {
+        access::date(&self.hosts, repository).await
+    }
+
+    /// The same as [`Self::http`], showing a certificate of our own: `pem` has the chain and its key.
     ///
     /// # Errors
     ///

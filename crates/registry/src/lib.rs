@@ -40,7 +40,7 @@ pub use access::Access;
 pub use auth::{
     Account, AccountKeeper, Answer, ConfigFileError, Credential, CredentialError,
     CredentialProvider, CredentialSources, CredentialStore, EditError, HelperError, HelperPlan,
-    KeepError, Kept, Lookup, Provided, ProviderError, Secret, server_key,
+    KeepError, Kept, Lookup, NamedHelper, Provided, ProviderError, Secret, server_key,
 };
 pub use blob::{BlobReader, BlobStream, ConsumeError};
 pub use blob_range::RANGE_BYTES_MAX;

@@ -2,7 +2,7 @@
 
 mod configure_docker;
 mod print_token;
-mod whoami;
+pub(super) mod whoami;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use oci::Reference;
+use oci::{Reference, Repository};
 use registry::{Access, Client, Credential, Lookup, Provided};
 use serde_json::{Value, json};
 
@@ -85,14 +85,7 @@ impl Command for WhoamiArguments {
 
 async fn ask(client: &Client, reference: Reference, offline: bool) -> Result<Answer, ProgramError> {
     let repository = reference.repository();
-    let lookup = client.account(repository).await.map_err(|error| {
-        let said = ProgramError::failed(format!("the account for {repository} cannot be used"))
-            .because(&error);
-        match error.advice() {
-            Some(advice) => said.hint(advice),
-            None => said,
-        }
-    })?;
+    let lookup = look_up(client, repository).await?;
     let access = match offline {
         true => None,
         false => {
@@ -105,6 +98,21 @@ async fn ask(client: &Client, reference: Reference, offline: bool) -> Result<Ans
         reference,
         lookup,
         access,
+    })
+}
+
+/// The account that is used for a repository.
+pub(in crate::command) async fn look_up(
+    client: &Client,
+    repository: &Repository,
+) -> Result<Lookup, ProgramError> {
+    client.account(repository).await.map_err(|error| {
+        let said = ProgramError::failed(format!("the account for {repository} cannot be used"))
+            .because(&error);
+        match error.advice() {
+            Some(advice) => said.hint(advice),
+            None => said,
+        }
     })
 }
 
@@ -182,7 +190,8 @@ fn user(found: &Provided) -> Option<&str> {
     }
 }
 
-fn kind(found: &Provided) -> &'static str {
+/// What kind of proof an account has.
+pub(in crate::command) fn kind(found: &Provided) -> &'static str {
     match &found.credential {
         Credential::Password { .. } => "password",
         Credential::IdentityToken(_) => "identity-token",

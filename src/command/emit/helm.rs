@@ -129,7 +129,8 @@ impl HelmArguments {
     }
 }
 
-fn shape(shape: HelmShape) -> &'static str {
+/// The word for a shape.
+pub(in crate::command) fn shape(shape: HelmShape) -> &'static str {
     match shape {
         HelmShape::HubNameTag => "hub-name-tag",
         HelmShape::RegistryRepositoryTag => "registry-repository-tag",
@@ -144,6 +145,15 @@ fn check(
     values: &HelmValues,
     images: &[PublishedImage],
     settings: &Settings,
+) -> Result<(), ProgramError> {
+    check_texts(directory, values)?;
+    render(directory, values, images, settings)
+}
+
+/// The same, judged by the texts of the chart alone.
+pub(in crate::command) fn check_texts(
+    directory: &Path,
+    values: &HelmValues,
 ) -> Result<(), ProgramError> {
     let shown = directory.display();
     let chart_file = read(&directory.join("Chart.yaml"))?
@@ -167,7 +177,7 @@ fn check(
         }
         return Err(told);
     }
-    render(directory, values, images, settings)
+    Ok(())
 }
 
 /// Has helm render the chart, where there is helm, and looks for the images in what comes out.

@@ -1,6 +1,6 @@
 //! `kiln emit`: what was published, in the files that others read.
 
-mod helm;
+pub(super) mod helm;
 mod selection;
 
 use std::process::ExitCode;

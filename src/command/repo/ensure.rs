@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use artifact_registry::{Drift, Ensured, Outcome, Place, Wanted};
 use clap::Args;
+use project::Project;
 use serde_json::json;
 
 use super::{failed, place};
@@ -134,19 +135,7 @@ impl EnsureArguments {
         if self.immutable_tags != Some(true) {
             return Ok(());
         }
-        let is_here = |registry: &Option<String>| {
-            registry.as_ref().is_some_and(|registry| {
-                let rest = registry.strip_prefix(&place.to_string());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-        };
-        let values = project.values();
-        let moves = match (values.tags.floating.is_empty(), values.channels.is_empty()) {
-            (false, _) => "tags that move (`tags.floating`)",
-            (true, false) => "channels, whose tags move",
-            (true, true) => return Ok(()),
-        };
-        if is_here(&values.registry) {
+        if let Some(moves) = tags_that_move(project.values(), place) {
             presentation.warn(&format!(
                 "{} has {moves}, and with --immutable-tags none can be moved in {place}: give them \
                  another repository",
@@ -154,6 +143,23 @@ impl EnsureArguments {
             ));
         }
         Ok(())
+    }
+}
+
+/// What a project moves in a place, where it does.
+pub(in crate::command) fn tags_that_move(project: &Project, place: &Place) -> Option<&'static str> {
+    let registry = project.registry.as_deref()?;
+    let rest = registry.strip_prefix(&place.to_string())?;
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
+    }
+    match (
+        project.tags.floating.is_empty(),
+        project.channels.is_empty(),
+    ) {
+        (false, _) => Some("tags that move (`tags.floating`)"),
+        (true, false) => Some("channels, whose tags move"),
+        (true, true) => None,
     }
 }
 

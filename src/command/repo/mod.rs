@@ -9,6 +9,7 @@ use artifact_registry::{ApiError, Place};
 use clap::{Args, Subcommand};
 
 use self::ensure::EnsureArguments;
+pub(super) use self::ensure::tags_that_move;
 use self::show::ShowArguments;
 use crate::args::RegistryOptions;
 use crate::command::Command;

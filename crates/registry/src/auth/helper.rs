@@ -165,6 +165,11 @@ impl HelperSettings {
     /// The first executable of that name in an absolute directory of the search
     /// path. `.` and empty entries are skipped: the working directory is often
     /// a build context, which is not trusted.
+    /// Whether there is such a program.
+    pub(crate) fn has(&self, program: &str) -> bool {
+        self.find(program).is_ok()
+    }
+
     fn find(&self, program: &str) -> Result<PathBuf, HelperError> {
         let path = self.search_path.as_deref().unwrap_or(OsStr::new(""));
         std::env::split_paths(path)

@@ -34,7 +34,9 @@ pub use helper::HelperError;
 pub use keeper::{AccountKeeper, KeepError, Kept};
 pub use provider::{Answer, CredentialProvider, Provided, ProviderError};
 pub(crate) use store::Found;
-pub use store::{CredentialError, CredentialSources, CredentialStore, Lookup, server_key};
+pub use store::{
+    CredentialError, CredentialSources, CredentialStore, Lookup, NamedHelper, server_key,
+};
 pub(crate) use token::{Scope, Token, TokenAnswer};
 
 /// A secret text, which no `Debug` shows.

@@ -54,6 +54,19 @@ pub struct CredentialStore {
     answers: Arc<Mutex<HelperAnswers>>,
 }
 
+/// A program that a file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedHelper {
+    /// The file.
+    pub file: String,
+    /// The registry that it is asked for; `None` for `credsStore`, which is asked for all.
+    pub registry: Option<String>,
+    /// Such as `docker-credential-gcloud`.
+    pub program: String,
+    /// Where it was found in the search path; our own needs no file.
+    pub is_there: bool,
+}
+
 /// What was found for a registry, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Lookup {
@@ -187,9 +200,11 @@ impl CredentialStore {
             for key in file.helpers.keys() {
                 // Helpers are found by the exact host, as docker does it.
                 if never_matches(key) {
+                    let right = right_key(key);
                     notes.push(format!(
-                        "{}: credHelpers[\"{key}\"] is never used: the key must be HOST[:PORT]",
-                        file.name
+                        "{}: credHelpers[\"{key}\"] is never used: the key must be HOST[:PORT]{}",
+                        file.name,
+                        right.map_or_else(String::new, |right| format!(", such as {right}"))
                     ));
                 }
             }
@@ -232,6 +247,40 @@ impl CredentialStore {
     /// never match.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The same, and forgets them: who asks says them.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The names of the files that were read.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.name.as_str())
+    }
+
+    /// The programs that the files name, in their order. None is run.
+    pub fn helpers(&self) -> Vec<NamedHelper> {
+        let is_there = |program: &str| {
+            let settings = self.helpers.as_ref();
+            program == OWN_HELPER || settings.is_some_and(|settings| settings.has(program))
+        };
+        let mut found = Vec::new();
+        for file in &self.files {
+            let store = file.store.as_ref().map(|helper| (None, helper));
+            let own = file.helpers.iter();
+            let own = own.filter_map(|(key, helper)| Some((Some(key.clone()), helper.as_ref()?)));
+            for (registry, helper) in store.into_iter().chain(own) {
+                let program = helper.program();
+                found.push(NamedHelper {
+                    file: file.name.clone(),
+                    registry,
+                    is_there: is_there(&program),
+                    program,
+                });
+            }
+        }
+        found
     }
 
     /// The account for a repository of `host` (with its port, if it has one), and where it was looked
@@ -401,6 +450,22 @@ pub(super) fn never_matches(key: &str) -> bool {
         "pkg.dev" | "rep.pkg.dev" | "amazonaws.com" | "azurecr.io"
     );
     key != DOCKER_HUB_KEY && (key.contains(['/', '*']) || bare_domain)
+}
+
+/// The key that was probably meant; `None` where nothing of the kind has one.
+fn right_key(key: &str) -> Option<&str> {
+    let bare = key.split_once("://").map_or(key, |(_, rest)| rest);
+    let host = bare.split('/').next().unwrap_or_default();
+    match host {
+        "" => None,
+        "pkg.dev" | "*.pkg.dev" | "*-docker.pkg.dev" => Some("us-west1-docker.pkg.dev"),
+        "rep.pkg.dev" | "*.rep.pkg.dev" => Some("docker.me-central2.rep.pkg.dev"),
+        "*.gcr.io" => Some("gcr.io"),
+        "amazonaws.com" | "*.amazonaws.com" => Some("123456789012.dkr.ecr.us-east-1.amazonaws.com"),
+        "azurecr.io" | "*.azurecr.io" => Some("NAME.azurecr.io"),
+        host if host.contains('*') => None,
+        host => Some(host),
+    }
 }
 
 async fn provide(
