@@ -28,6 +28,13 @@ pub(crate) struct Trusted {
     pub(crate) keys: Vec<PublicKey>,
 }
 
+impl Trusted {
+    /// Whether nobody is believed.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.notary.is_none() && self.keys.is_empty()
+    }
+}
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Verdict {

@@ -20,17 +20,17 @@ const IMAGES: [&str; 6] = [
     "lattice-cli-admin",
 ];
 
-const DASHES: &str = "{registry}/{channel}-{variant}-{image}";
+pub(crate) const DASHES: &str = "{registry}/{channel}-{variant}-{image}";
 const PATHS: &str = "{registry}/{prefix}/{channel}/{variant}/{image}";
 
 /// A team: one registry, one repository of sources, and what belongs to each of its members.
-struct Team {
-    registry: Registry,
+pub(crate) struct Team {
+    pub(crate) registry: Registry,
     directory: TempDir,
 }
 
 impl Team {
-    fn new(layout: &str, rules: &[&str]) -> Option<Self> {
+    pub(crate) fn new(layout: &str, rules: &[&str]) -> Option<Self> {
         Self::with(Registry::start(), layout, rules)
     }
 
@@ -73,17 +73,17 @@ impl Team {
         self.directory.path().join(name)
     }
 
-    fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.path("work")
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.work().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
         fs::write(path, text).expect("a file");
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
         let output = self
             .clean("git")
             .args([
@@ -100,7 +100,7 @@ impl Team {
     }
 
     /// Commits everything, and has the remote know it.
-    fn commit(&self, message: &str) -> String {
+    pub(crate) fn commit(&self, message: &str) -> String {
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "--allow-empty", "-m", message]);
         let commit = self.git(&["rev-parse", "HEAD"]);
@@ -132,14 +132,14 @@ impl Team {
     }
 
     #[track_caller]
-    fn ok(&self, user: &str, arguments: &[&str]) -> String {
+    pub(crate) fn ok(&self, user: &str, arguments: &[&str]) -> String {
         let output = self.channel(user, arguments).output().expect("kiln starts");
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     #[track_caller]
-    fn json(&self, user: &str, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, user: &str, arguments: &[&str]) -> Value {
         let text = self.ok(user, &[arguments, &["--format", "json"]].concat());
         let value: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(value["schema"], 1);
@@ -148,7 +148,7 @@ impl Team {
 
     /// Fails, with this code and these words.
     #[track_caller]
-    fn fails(&self, user: &str, arguments: &[&str], code: i32, words: &[&str]) {
+    pub(crate) fn fails(&self, user: &str, arguments: &[&str], code: i32, words: &[&str]) {
         let output = self.channel(user, arguments).output().expect("kiln starts");
         let text = said(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
@@ -158,12 +158,12 @@ impl Team {
     }
 
     #[track_caller]
-    fn show(&self, user: &str, channel: &str) -> Value {
+    pub(crate) fn show(&self, user: &str, channel: &str) -> Value {
         self.json(user, &["show", channel])
     }
 
     /// The digests behind a tag, in the repositories of a channel that has dashes.
-    fn digests(&self, channel: &str, tag: &str) -> Vec<Option<String>> {
+    pub(crate) fn digests(&self, channel: &str, tag: &str) -> Vec<Option<String>> {
         let repositories = repositories(channel).into_iter();
         let found = repositories.map(|name| self.registry.manifest(&name, tag));
         found
@@ -173,7 +173,7 @@ impl Team {
 }
 
 /// `lattice-dev/CHANNEL-[debug-]IMAGE`, in the order of records.
-fn repositories(channel: &str) -> Vec<String> {
+pub(crate) fn repositories(channel: &str) -> Vec<String> {
     let variants = ["debug-", ""];
     let images = IMAGES.iter().flat_map(|image| {
         variants.map(|variant| format!("lattice-dev/{channel}-{variant}{image}"))
@@ -527,7 +527,7 @@ fn what_was_tried_out_is_promoted_by_digest_with_what_refers_to_it() {
 }
 
 /// Puts something that refers to an image beside it; its digest.
-fn sign(registry: &Registry, repository: &str) -> String {
+pub(crate) fn sign(registry: &Registry, repository: &str) -> String {
     let (digest, media_type, bytes) = registry.manifest(repository, "latest").expect("an image");
     let subject = serde_json::json!({
         "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len(),

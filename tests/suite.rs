@@ -12,6 +12,7 @@ mod attest;
 mod bases;
 mod bench;
 mod channel_identity;
+mod channel_signed;
 mod channels;
 mod cli;
 mod conformance;

@@ -198,7 +198,7 @@ impl VerifyArguments {
         };
         let project = project::find(settings, (&self.project).into())?.ok_or_else(nobody)?;
         let trusted = trusted_by(&project, settings)?;
-        if trusted.notary.is_none() && trusted.keys.is_empty() {
+        if trusted.is_nobody() {
             return Err(nobody());
         }
         Ok(Some(trusted))

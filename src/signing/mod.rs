@@ -3,6 +3,7 @@
 
 mod material;
 mod options;
+mod trial;
 
 use std::error::Error;
 use std::future::Future;

@@ -13,7 +13,7 @@ mod working_tree;
 pub use channel::{
     Ancestry, CHANNEL_BYTES_MAX, ChannelFacts, ChannelName, ChannelNameError, ChannelPlace,
     Identity, Layout, LayoutError, Member, Passage, Pattern, RULE_BYTES_MAX, Refusal, Rule,
-    RuleError, Seat, SourceFacts, TestOutcome, Unmet, admit, seats,
+    RuleError, Seat, Signatures, SourceFacts, TestOutcome, Unmet, admit, seats,
 };
 pub use identity::{
     CREATED, OFFERED_ARGUMENTS, REVISION, SOURCE, VERSION, identity_labels, offered_arguments,

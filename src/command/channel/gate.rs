@@ -13,6 +13,7 @@ use registry::Client;
 
 use super::ground::Ground;
 use super::identity;
+use super::signed::Signed;
 use crate::error::{EXIT_PROTECTED, ProgramError};
 use crate::render::Presentation;
 use crate::settings::Settings;
@@ -27,8 +28,8 @@ pub(super) struct Wish<'w> {
     pub(super) source: Option<SourceFacts>,
     /// Images that are declared and do not go with the others.
     pub(super) left_out: Vec<String>,
-    /// Images that nobody signs.
-    pub(super) unsigned: Vec<String>,
+    /// Where the images' signatures are.
+    pub(super) signed: Signed<'w>,
     /// The name that was spelled to override the rules.
     pub(super) spelled: Option<&'w str>,
     /// Whether the channel is meant to go back, so that what it has need not be an ancestor.
@@ -76,11 +77,13 @@ pub(super) async fn pass(
         identity_missing: identity.as_ref().err().cloned(),
         identity: identity.ok(),
         left_out: wish.left_out,
-        unsigned: wish.unsigned,
         ..ChannelFacts::default()
     };
     if is_protected {
         for rule in &rules {
+            if *rule == Rule::Signed {
+                facts.signatures = wish.signed.look(ground, client, settings).await?;
+            }
             if let Rule::Tests(command) = rule {
                 presentation.note(&format!("running `{command}`"));
                 facts.tests.insert(command.clone(), test(command, ground));

@@ -18,6 +18,7 @@ mod prune;
 mod push;
 mod rollback;
 mod show;
+mod signed;
 
 use std::process::ExitCode;
 

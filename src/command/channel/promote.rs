@@ -16,7 +16,8 @@ use super::gate::{self, Wish};
 use super::ground::{Ground, GroundOptions};
 use super::moving::{MovedImage, Plan};
 use super::outcome::{self, MoveOptions, Moved};
-use super::rollback::{contents, own_repository, unsigned};
+use super::rollback::{contents, own_repository};
+use super::signed::Signed;
 use crate::args::{FormatOption, ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
 use crate::error::ProgramError;
@@ -99,7 +100,7 @@ impl Command for PromoteArguments {
                         .as_deref()
                         .map(|commit| ground.git.facts_of(commit, record.dirty)),
                     left_out: ground.left_out(&record.images),
-                    unsigned: unsigned(client, &record.images).await?,
+                    signed: Signed::There(&from, &record.images),
                     spelled: self.moving.spelled(),
                     goes_back: false,
                 },

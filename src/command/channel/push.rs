@@ -1,12 +1,10 @@
 //! `kiln channel push`: all images are built, and become visible together.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use engine::Ports;
 use policy::{ChannelName, DirtyPolicy, Member, SourceFacts, TagWishes, seats};
-use publish::Seal;
 use publish::channel::{ChannelImage, KeptRecord};
 use serde_json::json;
 
@@ -15,6 +13,7 @@ use super::ground::{Ground, GroundOptions};
 use super::moving::{MovedImage, Plan, floating_tag, stands};
 use super::outcome::{self, MoveOptions, Moved};
 use super::rollback::own_repository;
+use super::signed::Signed;
 use crate::args::{FormatOption, ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
 use crate::command::build::declared::{self, BuiltMember, DeclaredSet, Selection};
@@ -23,7 +22,7 @@ use crate::ports;
 use crate::project::LoadedProject;
 use crate::render::Presentation;
 use crate::settings::Settings;
-use crate::signing::{Signers, seals};
+use crate::signing::{Signer, Signers, seals};
 use crate::sources::{self, Sources};
 
 /// Build all images and move a channel to them
@@ -228,7 +227,7 @@ impl Push<'_> {
     ) -> Result<Moved, ProgramError> {
         let ground = self.ground;
         let client = &ports.client;
-        let seals = self.seals(ports, settings)?;
+        let signers = self.signers(ports, settings)?;
         // What is not refused now is looked at again right before tags move.
         let current = ground.current(client, &self.channel).await?;
         let left_out = self.left_out();
@@ -238,10 +237,10 @@ impl Push<'_> {
                 current: current.as_ref(),
                 source: self.facts(),
                 left_out: left_out.clone(),
-                unsigned: match seals.is_empty() {
-                    true => self.set.members.iter().map(ToString::to_string).collect(),
-                    false => Vec::new(),
-                },
+                signed: Signed::Soon(
+                    &signers,
+                    self.set.members.iter().map(ToString::to_string).collect(),
+                ),
                 spelled: self.arguments.moving.spelled(),
                 goes_back: false,
             },
@@ -251,6 +250,7 @@ impl Push<'_> {
             presentation,
         )
         .await?;
+        let seals = seals(signers);
         let mut kept = self.kept(current.as_ref())?;
         if self.arguments.moving.dry_run {
             return self.planned(&kept, &admitted, current.as_ref());
@@ -320,11 +320,7 @@ impl Push<'_> {
         outcome::reach(plan, &self.arguments.moving, ground, ports).await
     }
 
-    fn seals(
-        &self,
-        ports: &Ports,
-        settings: &Settings,
-    ) -> Result<Vec<Arc<dyn Seal>>, ProgramError> {
+    fn signers(&self, ports: &Ports, settings: &Settings) -> Result<Vec<Signer>, ProgramError> {
         let Some(names) = &self.arguments.sign else {
             return Ok(Vec::new());
         };
@@ -337,8 +333,7 @@ impl Push<'_> {
             settings,
             client: &ports.client,
         };
-        let signers = signers.of_project(self.ground.loaded.as_ref(), &names)?;
-        Ok(seals(signers))
+        signers.of_project(self.ground.loaded.as_ref(), &names)
     }
 
     fn commit(&self) -> (Option<String>, bool) {

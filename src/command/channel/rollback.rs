@@ -18,6 +18,7 @@ use super::gate::{self, Wish};
 use super::ground::{Ground, GroundOptions, unreadable};
 use super::moving::{MovedImage, Plan};
 use super::outcome::{self, MoveOptions};
+use super::signed::Signed;
 use crate::args::{FormatOption, ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
 use crate::error::ProgramError;
@@ -99,7 +100,7 @@ impl Command for RollbackArguments {
                         .as_deref()
                         .map(|commit| ground.git.facts_of(commit, record.dirty)),
                     left_out: ground.left_out(&record.images),
-                    unsigned: unsigned(client, &record.images).await?,
+                    signed: Signed::There(&channel, &record.images),
                     spelled: self.moving.spelled(),
                     goes_back: true,
                 },
@@ -252,57 +253,4 @@ pub(super) async fn contents(
         content.root.platform = Some(platform.clone());
     }
     Ok(content)
-}
-
-/// The types of signatures.
-const SIGNATURES: [&str; 2] = [
-    "application/vnd.cncf.notary.signature",
-    "application/vnd.dev.cosign.artifact.sig.v1+json",
-];
-
-/// Images without a signature beside them. Whose it is, is for `kiln verify` to say.
-pub(super) async fn unsigned(
-    client: &Client,
-    images: &[ChannelImage],
-) -> Result<Vec<String>, ProgramError> {
-    let answers = fleet::ask(images.iter().collect(), async |image: &ChannelImage| {
-        let name = image_name(&image.name, &image.variant);
-        let repository: Repository = image
-            .repository
-            .parse()
-            .map_err(|error: oci::ReferenceError| ProgramError::input(error.to_string()))?;
-        let failed = |error: registry::Error| {
-            ProgramError::registry(format!("could not look for signatures of {name}"), &error)
-        };
-        let referrers = client
-            .referrers(&repository, &image.digest, None)
-            .await
-            .map_err(failed)?;
-        let is_signature = |kind: &Option<String>| {
-            kind.as_deref()
-                .is_some_and(|kind| SIGNATURES.contains(&kind))
-        };
-        if referrers
-            .iter()
-            .any(|found| is_signature(&found.artifact_type))
-        {
-            return Ok(None);
-        }
-        // As cosign has it: a tag made from the digest.
-        let tag = format!(
-            "{}-{}.sig",
-            image.digest.algorithm().name(),
-            image.digest.hex()
-        );
-        let Ok(tag) = tag.parse::<oci::Tag>() else {
-            return Ok(Some(name));
-        };
-        let found = client.tag_points_at(&repository.at_tag(tag)).await;
-        Ok(found.map_err(failed)?.is_none().then_some(name))
-    })
-    .await;
-    let names = answers
-        .into_iter()
-        .collect::<Result<Vec<_>, ProgramError>>()?;
-    Ok(names.into_iter().flatten().collect())
 }

@@ -21,8 +21,8 @@ pub struct ChannelFacts {
     pub identity_missing: Option<String>,
     /// Images and variants that are declared and are not moved with the others.
     pub left_out: Vec<String>,
-    /// Images that nobody signs.
-    pub unsigned: Vec<String>,
+    /// Whether the images are signed.
+    pub signatures: Signatures,
     /// How the commit is related to the one that the channel has now.
     pub ancestry: Ancestry,
     /// What became of the commands of `tests:`.
@@ -53,6 +53,21 @@ pub struct Identity {
     pub commit: Option<String>,
     /// Whether the issuer is a CI system that kiln knows by itself.
     pub is_known_ci: bool,
+}
+
+/// What is known of the signatures of the images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Signatures {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// Nothing says whose signatures count, so none does.
+    NobodyTrusted,
+    /// They were looked at.
+    Checked {
+        /// Images without a signature that counts.
+        unsigned: Vec<String>,
+    },
 }
 
 /// How a commit is related to the one that the channel has now.
@@ -188,15 +203,7 @@ fn failing(rule: &Rule, facts: &ChannelFacts) -> Option<Unmet> {
             )
         }
         Rule::Ci { issuer } => ci(issuer.as_deref(), facts)?,
-        Rule::Signed => {
-            if facts.unsigned.is_empty() {
-                return None;
-            }
-            (
-                format!("not signed: {}", listed(&facts.unsigned)),
-                "sign them: `--sign`, or `sign` of a destination in kiln.yaml".to_owned(),
-            )
-        }
+        Rule::Signed => signed(&facts.signatures)?,
         Rule::NotOlder => not_older(&facts.ancestry)?,
         Rule::Identity(pattern) => match &facts.identity {
             Some(identity) if pattern.fits(&identity.subject) => return None,
@@ -225,6 +232,28 @@ fn failing(rule: &Rule, facts: &ChannelFacts) -> Option<Unmet> {
         found,
         remedy,
     })
+}
+
+fn signed(signatures: &Signatures) -> Option<(String, String)> {
+    match signatures {
+        Signatures::Checked { unsigned } if unsigned.is_empty() => None,
+        Signatures::Checked { unsigned } => Some((
+            format!("not signed by anybody who is trusted: {}", listed(unsigned)),
+            "have them signed by somebody whom `verify` of kiln.yaml believes: `--sign` of `kiln \
+             channel push`, or `kiln sign`"
+                .to_owned(),
+        )),
+        Signatures::NobodyTrusted => Some((
+            "nothing says whose signatures count".to_owned(),
+            "declare whom to believe in kiln.yaml: `verify:` with `keys` for cosign signatures, or \
+             `roots` for Notary signatures"
+                .to_owned(),
+        )),
+        Signatures::Unknown => Some((
+            "nobody has looked for signatures".to_owned(),
+            "push or promote the images again".to_owned(),
+        )),
+    }
 }
 
 fn clean(facts: &ChannelFacts) -> Option<(String, String)> {

@@ -7,7 +7,8 @@ mod pattern;
 mod rule;
 
 pub use guard::{
-    Ancestry, ChannelFacts, Identity, Passage, Refusal, SourceFacts, TestOutcome, Unmet, admit,
+    Ancestry, ChannelFacts, Identity, Passage, Refusal, Signatures, SourceFacts, TestOutcome,
+    Unmet, admit,
 };
 pub use layout::{ChannelPlace, Layout, LayoutError, Member, Seat, seats};
 pub use name::{CHANNEL_BYTES_MAX, ChannelName, ChannelNameError};

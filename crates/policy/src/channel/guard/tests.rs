@@ -19,7 +19,9 @@ fn good() -> ChannelFacts {
         }),
         identity_missing: None,
         left_out: Vec::new(),
-        unsigned: Vec::new(),
+        signatures: Signatures::Checked {
+            unsigned: Vec::new(),
+        },
         ancestry: Ancestry::Descendant,
         tests: BTreeMap::from([("make test".to_owned(), TestOutcome::Passed)]),
     }
@@ -107,8 +109,20 @@ fn each_rule_looks_at_its_own_fact() {
         &[("all-images", "left out: i0, i1, i2, i3, i4, i5 and 2 more")],
     );
     check(
-        |facts| facts.unsigned = vec!["epp".into()],
-        &[("signed", "not signed: epp")],
+        |facts| {
+            facts.signatures = Signatures::Checked {
+                unsigned: vec!["epp".into()],
+            };
+        },
+        &[("signed", "not signed by anybody who is trusted: epp")],
+    );
+    check(
+        |facts| facts.signatures = Signatures::NobodyTrusted,
+        &[("signed", "nothing says whose signatures count")],
+    );
+    check(
+        |facts| facts.signatures = Signatures::Unknown,
+        &[("signed", "nobody has looked for signatures")],
     );
     check(|facts| facts.ancestry = Ancestry::First, &[]);
     check(
