@@ -1,6 +1,8 @@
 //! Channels: sets of images that are published, compared, promoted, taken back and removed as one,
 //! as several people do it with one registry.
 
+mod hostile;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -712,12 +714,8 @@ fn registries_that_do_not_delete_say_so() {
     assert_eq!(team.show("kevin", "kevin")["consistent"], true);
 }
 
-#[test]
-fn a_record_does_not_choose_where_tags_are_moved() {
-    let Some(team) = Team::new(DASHES, &[]) else {
-        return;
-    };
-    team.ok("kevin", &["push", "envoy-prepare"]);
+/// Lets somebody write over what the record of `kevin` says.
+fn forge(team: &Team, change: impl Fn(&str) -> String) {
     let (_, kind, manifest) = team
         .registry
         .manifest("lattice-dev/kevin", "current")
@@ -731,7 +729,7 @@ fn a_record_does_not_choose_where_tags_are_moved() {
         .registry
         .blob("lattice-dev/kevin", &layer.expect("a digest"));
     let record = String::from_utf8(record.expect("a record").to_vec()).expect("UTF-8");
-    let forged = record.replace("lattice-dev/kevin-envoy-prepare", "other-team/production");
+    let forged = change(&record);
     assert_ne!(forged, record);
     let digest = team.registry.put_blob("lattice-dev/kevin", forged.clone());
     manifest["layers"][0]["digest"] = digest.to_string().into();
@@ -742,6 +740,17 @@ fn a_record_does_not_choose_where_tags_are_moved() {
         team.registry
             .put_manifest("lattice-dev/kevin", name, &kind, bytes.clone());
     }
+}
+
+#[test]
+fn a_record_does_not_choose_where_tags_are_moved() {
+    let Some(team) = Team::new(DASHES, &[]) else {
+        return;
+    };
+    team.ok("kevin", &["push", "envoy-prepare"]);
+    forge(&team, |record| {
+        record.replace("lattice-dev/kevin-envoy-prepare", "other-team/production")
+    });
     let words = ["other-team/production", "the layout of channels"];
     team.fails("kevin", &["rollback", "--to", "0"], 1, &words);
     team.fails(

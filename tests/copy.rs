@@ -53,6 +53,46 @@ pub(crate) fn other(program: &str, arguments: &[&str]) -> Option<Output> {
     }
 }
 
+/// A manifest as cosign keeps signatures, under a tag made from a digest; the digest of its layer.
+fn seed_signatures(registry: &Registry, repository: &str, tag: &str, by: &str) -> String {
+    let config = registry.put_blob(repository, "{}");
+    let layer = registry.put_blob(repository, by.to_owned()).to_string();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {
+            "mediaType": MediaType::OciConfig.as_str(), "digest": config.to_string(), "size": 2,
+        },
+        "layers": [{
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": layer, "size": by.len(),
+        }],
+    });
+    registry.put_manifest(repository, tag, OCI_MANIFEST, manifest.to_string());
+    layer
+}
+
+#[test]
+fn signatures_of_others_stay_where_an_image_is_copied_to() {
+    let (from, to) = (Registry::start(), Registry::start());
+    let rich = seed_rich(&from, "app");
+    let ours = seed_signatures(&from, "app", &rich.cosign_tag, "we");
+    let theirs = seed_signatures(&to, "app", &rich.cosign_tag, "release");
+    let environment = Environment::new();
+    let source = format!("{}/app:1", from.host());
+    let target = format!("{}/app:1", to.host());
+    for _ in 0..2 {
+        good(&environment, &["copy", &source, &target]);
+        let (_, _, bytes) = to.manifest("app", &rich.cosign_tag).expect("signatures");
+        let manifest: Value = serde_json::from_slice(&bytes).expect("JSON");
+        let layers = manifest["layers"].as_array().expect("layers").iter();
+        let layers: Vec<_> = layers
+            .filter_map(|layer| layer["digest"].as_str())
+            .collect();
+        assert_eq!(layers, [&theirs, &ours]);
+    }
+}
+
 /// Whether a registry has every byte of it under the tag, and all that belongs to it.
 fn assert_rich(from: &Registry, to: &Registry, repository: &str, tag: &str, rich: &Rich) {
     let (digest, content_type, bytes) = to.manifest(repository, tag).expect("the tag");
@@ -337,6 +377,11 @@ fn tags_that_must_not_move_do_not() {
         let (code, said) = bad(&environment, &arguments);
         assert_ne!(code, 2, "{said}");
         assert!(said.contains("points at"), "{said}");
+        if words.is_none() {
+            let dry = [&arguments[..], &["--dry-run"]].concat();
+            let (dry, said) = bad(&environment, &dry);
+            assert_eq!((code, dry), (3, 3), "{said}");
+        }
         assert_eq!(to.manifest("app", "1").expect("a tag").0, old);
         // The same digest is success.
         let (other, fresh) = (format!("{}/app:2", to.host()), rich.index.to_string());

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use oci::Repository;
 use policy::{ChannelName, ChannelPlace};
-use publish::channel::{ChannelError, KeptRecord, current_record};
-use registry::Client;
+use publish::channel::{ChannelError, KeptRecord, RecordError, current_record};
+use registry::{Client, ErrorKind};
 use serde_json::{Value, json};
 
 use super::appearance::{age, commit, record_json, table};
@@ -80,6 +81,8 @@ pub(super) struct Survey {
     pub(super) channels: Vec<Found>,
     /// What keeps the list from being complete.
     pub(super) notes: Vec<String>,
+    /// Whether a channel has a record that cannot be read: what it names is not known.
+    pub(super) is_blind: bool,
 }
 
 /// Looks for channels.
@@ -99,13 +102,30 @@ pub(super) async fn survey(ground: &Ground, client: &Client) -> Result<Survey, P
         names.entry(name).or_insert(false);
     }
     let questions: Vec<(ChannelName, bool)> = names.into_iter().collect();
+    // What cannot be read, and whether it is a record.
+    let unread: Mutex<Vec<(String, bool)>> = Mutex::default();
     let answers = fleet::ask(questions, async |(name, is_expected)| {
         let repository = ground.record_repository(&name)?;
         let (is_protected, _) = ground.rules(&name)?;
         let current = match current_record(client, &repository, name.as_str()).await {
             Ok(current) => current,
             // An image that somebody called `current`; where a channel is expected, it is wrong.
-            Err(ChannelError::Record { .. }) if !is_expected => None,
+            Err(ChannelError::Record {
+                source: RecordError::NotARecord(_),
+                ..
+            }) if !is_expected => None,
+            // What cannot be read of one must not hide the others.
+            Err(error) if !is_expected && is_its_own(&error) => {
+                let why = std::error::Error::source(&error).map(ToString::to_string);
+                let note = format!(
+                    "the channel `{name}` is left out: {error}: {}",
+                    why.unwrap_or_default()
+                );
+                let is_record = matches!(error, ChannelError::Record { .. });
+                let mut unread = unread.lock().unwrap_or_else(PoisonError::into_inner);
+                unread.push((note, is_record));
+                None
+            }
             Err(error) => return Err(unreadable(error)),
         };
         let is_there = is_expected || current.is_some();
@@ -120,10 +140,24 @@ pub(super) async fn survey(ground: &Ground, client: &Client) -> Result<Survey, P
     let channels = answers
         .into_iter()
         .collect::<Result<Vec<_>, ProgramError>>()?;
+    let unread = unread.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_blind = unread.iter().any(|(_, is_record)| *is_record);
+    notes.extend(unread.into_iter().map(|(note, _)| note));
     Ok(Survey {
         channels: channels.into_iter().flatten().collect(),
         notes,
+        is_blind,
     })
+}
+
+/// Whether an error is about one channel, and not about the registry.
+fn is_its_own(error: &ChannelError) -> bool {
+    match error {
+        ChannelError::Record { .. } => true,
+        ChannelError::Wire { source, .. } => {
+            matches!(source.kind(), ErrorKind::Denied | ErrorKind::Unauthorized)
+        }
+    }
 }
 
 /// Names of channels whose records could be in repositories that the registry lists.

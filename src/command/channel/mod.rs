@@ -11,6 +11,7 @@ mod helm;
 mod identity;
 mod list;
 mod moving;
+mod needed;
 mod outcome;
 mod promote;
 mod protect;

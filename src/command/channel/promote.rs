@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use oci::{Repository, Tag};
+use oci::{Attachment, Repository, Tag};
 use policy::{ChannelName, Member};
 use publish::channel::{ChannelImage, ChannelOrigin, KeptRecord};
-use publish::source::{Sources, attached};
+use publish::source::{SourceError, Sources, attached, joinable};
 use publish::{Address, Content, Item, Target};
 use registry::Client;
 
@@ -91,6 +91,10 @@ impl Command for PromoteArguments {
             let source = ground.present(client, &from).await?;
             let current = ground.current(client, &to).await?;
             let record = &source.record;
+            // Before anything is asked of repositories that a record names.
+            for image in &record.images {
+                own_repository(&ground, &from, image)?;
+            }
             let admitted = gate::pass(
                 Wish {
                     channel: &to,
@@ -116,14 +120,13 @@ impl Command for PromoteArguments {
             let opened = fleet::ask(
                 record.images.iter().collect(),
                 async |image: &ChannelImage| {
-                    own_repository(&ground, &from, image)?;
                     let content = contents(client, image).await?;
                     let destined = destined(&ground, &to, image)?;
                     let about = about(client, image, &content, &destined).await?;
                     let moved = MovedImage {
                         image: destined,
                         content,
-                        attachments: Vec::new(),
+                        attachments: about.joined.clone(),
                         seals: Vec::new(),
                         immutable_tags: own_tags(image),
                     };
@@ -182,6 +185,8 @@ fn destined(
 /// What goes with an image.
 struct About {
     items: Vec<Item>,
+    /// What joins the signatures that others made of it.
+    joined: Vec<Attachment>,
     notes: Vec<String>,
 }
 
@@ -204,25 +209,35 @@ async fn about(
         origins: None,
     };
     let name = image_name(&image.name, &image.variant);
+    let failed = |error: &SourceError| {
+        ProgramError::failed(format!("what refers to {name} cannot be read")).because(error)
+    };
     let set = attached(&address, content, &sources)
         .await
-        .map_err(|error| {
-            ProgramError::failed(format!("what refers to {name} cannot be read")).because(&error)
-        })?;
+        .map_err(|error| failed(&error))?;
     let to = parsed(&destined.repository)?;
-    let items = set.found.into_iter().map(|attached| Item {
-        name: format!("what is about {name}"),
-        content: attached.content,
-        attachments: Vec::new(),
-        seals: Vec::new(),
-        targets: vec![Target {
-            repository: to.clone(),
-            immutable_tags: Vec::new(),
-            floating_tags: attached.tag.into_iter().collect(),
-        }],
-    });
+    let (mut items, mut joined) = (Vec::new(), Vec::new());
+    for attached in set.found {
+        let joinable = joinable(&attached).await.map_err(|error| failed(&error))?;
+        if let Some(attachment) = joinable {
+            joined.push(attachment);
+            continue;
+        }
+        items.push(Item {
+            name: format!("what is about {name}"),
+            content: attached.content,
+            attachments: Vec::new(),
+            seals: Vec::new(),
+            targets: vec![Target {
+                repository: to.clone(),
+                immutable_tags: Vec::new(),
+                floating_tags: attached.tag.into_iter().collect(),
+            }],
+        });
+    }
     Ok(About {
-        items: items.collect(),
+        items,
+        joined,
         notes: set.notes,
     })
 }

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use oci::{Digest, Document, Repository};
+use oci::{Digest, Repository};
 use policy::ChannelName;
-use publish::channel::{HISTORY_MAX, History, HistoryEnd, history};
+use publish::channel::{HISTORY_MAX, History, HistoryEnd, current_record, history};
 use registry::{Client, ErrorKind};
 use serde_json::{Value, json};
 
@@ -17,10 +17,11 @@ use super::appearance::{age, commit, table};
 use super::fleet;
 use super::ground::{Ground, GroundOptions, unreadable};
 use super::list::{Found, Survey, survey};
+use super::needed;
 use super::rollback::own_repository;
 use crate::args::{Format, FormatOption, RegistryOptions};
 use crate::command::{Command, amount, print_product};
-use crate::error::ProgramError;
+use crate::error::{EXIT_MOVED, ProgramError};
 use crate::ports;
 use crate::render::Presentation;
 use crate::settings::Settings;
@@ -28,7 +29,8 @@ use crate::settings::Settings;
 /// Remove channels that nobody has moved for long
 ///
 /// Shows what would be removed, and asks; without a terminal, --yes removes it. Protected channels stay,
-/// and so does every image that the record of a channel that stays has ever named.
+/// and so does every image that the record of a channel that stays has ever named, or that has a tag
+/// which no channel gave it.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  kiln channel prune --older-than 30d\n  \
                         kiln channel prune kevin --older-than 1h --yes")]
@@ -134,6 +136,11 @@ async fn judge(
             _ => return Err(ProgramError::input(format!("there is no channel `{name}`"))),
         }
     }
+    if survey.is_blind {
+        return Err(ProgramError::failed(
+            "what a channel names whose record cannot be read is not known, so nothing is removed",
+        ));
+    }
     let known: Vec<Found> = survey
         .channels
         .into_iter()
@@ -208,13 +215,15 @@ async fn remove(
 ) -> Result<Removed, ProgramError> {
     let mut removed = Removed::default();
     for victim in victims {
+        still_old(client, victim).await?;
         for (repository, digests) in &victim.images {
+            let needed = needed::needed(client, repository, &victim.past, named).await?;
             for digest in digests {
-                if named.contains(&(repository.to_string(), digest.clone())) {
+                if needed.contains(digest) {
                     removed.kept += 1;
                     continue;
                 }
-                remove_image(client, repository, digest, named, &mut removed).await?;
+                remove_image(client, repository, digest, &needed, &mut removed).await?;
             }
         }
         // The record that the channel has now leads to the others: it goes last.
@@ -225,23 +234,39 @@ async fn remove(
     Ok(removed)
 }
 
+/// Nobody has moved the channel since it was judged: somebody may have thought about the question
+/// for long.
+async fn still_old(client: &Client, victim: &Victim) -> Result<(), ProgramError> {
+    let Found {
+        name, repository, ..
+    } = &victim.found;
+    let current = current_record(client, repository, name.as_str())
+        .await
+        .map_err(unreadable)?;
+    let current = current.map(|kept| kept.digest);
+    if current.as_ref() == victim.past.records.first().map(|kept| &kept.digest) {
+        return Ok(());
+    }
+    Err(ProgramError::failed(format!(
+        "the channel `{name}` was moved by somebody else meanwhile: nothing of it is removed"
+    ))
+    .code(EXIT_MOVED)
+    .hint("run it again: channels that are old all the same are removed then"))
+}
+
 /// An image with what is below it and what refers to it.
 async fn remove_image(
     client: &Client,
     repository: &Repository,
     digest: &Digest,
-    named: &BTreeSet<(String, Digest)>,
+    needed: &BTreeSet<Digest>,
     removed: &mut Removed,
 ) -> Result<(), ProgramError> {
     let failed = |error: registry::Error| {
         ProgramError::registry(format!("could not look at {repository}@{digest}"), &error)
     };
     let below = match client.manifest(&repository.at_digest(digest.clone())).await {
-        Ok(Document::Index(index)) => {
-            let entries = index.value().manifests.iter();
-            entries.map(|entry| entry.digest.clone()).collect()
-        }
-        Ok(Document::Manifest(_)) => Vec::new(),
+        Ok(document) => needed::below(&document),
         Err(error) if *error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
@@ -250,12 +275,16 @@ async fn remove_image(
         .await
         .map_err(failed)?;
     for referrer in about {
-        delete(client, repository, &referrer.digest, removed).await?;
+        // A list of referrers can be written by anybody, and name anything.
+        let is_about = needed::is_about(client, repository, &referrer.digest, digest).await;
+        if !needed.contains(&referrer.digest) && is_about.map_err(failed)? {
+            delete(client, repository, &referrer.digest, removed).await?;
+        }
     }
     // What lists goes before what is listed: some registries keep what is still listed.
     delete(client, repository, digest, removed).await?;
     for digest in below {
-        if !named.contains(&(repository.to_string(), digest.clone())) {
+        if !needed.contains(&digest) {
             delete(client, repository, &digest, removed).await?;
         }
     }
@@ -321,7 +350,7 @@ fn text(victims: &[Victim], removed: Option<&Removed>) -> String {
     let _ = match removed {
         Some(removed) => writeln!(
             out,
-            "\nRemoved {} manifests; {} stay, because another channel has them.",
+            "\nRemoved {} manifests; {} images stay, because another channel or a tag has them.",
             removed.manifests, removed.kept
         ),
         None => writeln!(out, "\nNothing was removed. --yes removes them."),

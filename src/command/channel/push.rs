@@ -374,11 +374,11 @@ impl Push<'_> {
         let images = current.map(|current| &current.record.images[..]);
         let mut kept = Vec::new();
         for image in images.unwrap_or_default() {
-            let is_pushed = self
-                .set
-                .members
-                .iter()
-                .any(|member| member.image == image.name && member.variant == image.variant);
+            // By its place, not by its name: an image may be called otherwise by now.
+            let is_pushed = self.set.members.iter().any(|member| {
+                self.ground.image_path(&member.image) == image.path
+                    && member.variant == image.variant
+            });
             let is_declared = declared
                 .iter()
                 .any(|member| member.path == image.path && member.variant == image.variant);

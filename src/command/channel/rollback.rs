@@ -91,6 +91,10 @@ impl Command for RollbackArguments {
                 .map_err(unreadable)?;
             let target = find(&past, &self.to)?;
             let record = &target.record;
+            // Before anything is asked of repositories that a record names.
+            for image in &record.images {
+                own_repository(&ground, &channel, image)?;
+            }
             let admitted = gate::pass(
                 Wish {
                     channel: &channel,
@@ -112,7 +116,6 @@ impl Command for RollbackArguments {
             .await?;
             let mut images = Vec::new();
             let opened = fleet::ask(record.images.iter().collect(), async |image| {
-                own_repository(&ground, &channel, image)?;
                 contents(client, image)
                     .await
                     .map(|content| (image, content))

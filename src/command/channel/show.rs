@@ -64,7 +64,7 @@ impl Command for ShowArguments {
                 .await
                 .map_err(unreadable)?;
             let strays = match past.records.first() {
-                Some(kept) => strays(client, &kept.record).await?,
+                Some(kept) => strays(client, &repository, &kept.record).await?,
                 None => Vec::new(),
             };
             Ok((past, strays))
@@ -90,9 +90,11 @@ pub(super) struct Stray {
     found: Option<Digest>,
 }
 
-/// The tags that do not point at what the record says.
-pub(super) async fn strays(
+/// The tags that do not point at what the record says. Whoever wrote it must not choose which hosts
+/// are asked.
+async fn strays(
     client: &Client,
+    place: &Repository,
     record: &ChannelRecord,
 ) -> Result<Vec<Stray>, ProgramError> {
     let questions = record.images.iter().collect();
@@ -102,6 +104,13 @@ pub(super) async fn strays(
         let (Ok(repository), Ok(tag)) = (repository, record.tag.parse::<Tag>()) else {
             return Ok(None);
         };
+        if repository.registry() != place.registry() {
+            return Err(ProgramError::failed(format!(
+                "the record of the channel `{}` names {repository}, which is at another host than the \
+                 record: it is not asked",
+                record.channel
+            )));
+        }
         let reference = repository.at_tag(tag);
         let found = client.tag_points_at(&reference).await.map_err(|error| {
             ProgramError::registry(format!("could not look at {reference}"), &error)

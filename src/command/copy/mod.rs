@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use clap::Args;
 use engine::{Event, Ports};
-use publish::{Address, Context, Publication, Uploads};
+use publish::{Address, Context, Item, Publication, Uploads, source};
 
 use self::destination::Destination;
 use self::product::Product;
 use self::selection::Selection;
-use super::image_places::{Reported, address, part, sources, unless_interrupted, unpublished};
+use super::image_places::{
+    Reported, address, part, sources, unless_interrupted, unpublished, unread,
+};
 use super::print_product;
 use crate::args::{FormatOption, ProgressMode, ProgressOptions, RegistryOptions, StoreOption};
 use crate::command::Command;
@@ -172,7 +174,7 @@ impl Request {
         for destination in &self.destinations {
             destination.write(&selection, ports).await?;
         }
-        let publication = self.publication(&selection);
+        let publication = self.publication(&selection).await?;
         if !publication.items.is_empty() {
             let watcher = Arc::new(Reported(ports.reporter.clone()));
             let context = Context {
@@ -208,10 +210,17 @@ impl Request {
 
     /// All that goes to registries, as one transaction: what is about an image before the image, so
     /// that its tags are there when those of the image move.
-    fn publication(&self, selection: &Selection) -> Publication {
+    async fn publication(&self, selection: &Selection) -> Result<Publication, ProgramError> {
         let mut publication = Publication::default();
+        let mut joined = Vec::new();
         for image in &selection.images {
+            let mut of_image = Vec::new();
             for attached in &image.attached {
+                let joinable = source::joinable(attached).await;
+                if let Some(attachment) = joinable.map_err(|error| unread(&self.source, &error))? {
+                    of_image.push(attachment);
+                    continue;
+                }
                 let targets = destination::targets(&self.destinations, |_| {
                     (attached.tag.iter().cloned().collect(), false)
                 });
@@ -222,8 +231,9 @@ impl Request {
                     targets,
                 ));
             }
+            joined.push(of_image);
         }
-        for image in &selection.images {
+        for (image, attachments) in selection.images.iter().zip(joined) {
             let targets = destination::targets(&self.destinations, |reference| {
                 let tags = match reference {
                     Some(reference) => reference.tag().iter().copied().cloned().collect(),
@@ -231,12 +241,12 @@ impl Request {
                 };
                 (tags, self.immutable)
             });
-            publication.items.extend(destination::item(
-                image.name.clone(),
-                image.content.clone(),
-                targets,
-            ));
+            let item = destination::item(image.name.clone(), image.content.clone(), targets);
+            publication.items.extend(item.map(|item| Item {
+                attachments,
+                ..item
+            }));
         }
-        publication
+        Ok(publication)
     }
 }

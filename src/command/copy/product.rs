@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Request;
 use super::selection::Selection;
 use crate::args::Format;
-use crate::error::ProgramError;
+use crate::error::{EXIT_TAG_CONFLICT, ProgramError};
 use crate::render::units;
 
 /// The answer. Its JSON is described in docs/copy-images.md.
@@ -140,6 +140,7 @@ impl Product {
                             "{tag} points at {previous}, and was to point at {}",
                             copied.digest
                         ))
+                        .code(EXIT_TAG_CONFLICT)
                         .hint("use another tag, or leave out --immutable"));
                     }
                     Some(previous) => TagChange::Moved { previous },

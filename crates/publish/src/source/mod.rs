@@ -7,6 +7,7 @@ mod blob;
 mod docker_archive;
 mod error;
 mod gather;
+mod joinable;
 mod layout;
 mod registry;
 mod store;
@@ -23,6 +24,7 @@ pub use attached::{Attached, AttachedSet, attached, is_derived_tag};
 pub use blob::{BlobCause, remote_blob, stored_blob};
 pub use error::SourceError;
 pub use gather::platforms;
+pub use joinable::joinable;
 
 /// Which part of an image is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
