@@ -23,6 +23,7 @@ mod ending;
 mod errors;
 mod explain;
 mod faults;
+mod help;
 mod hostile;
 mod images;
 mod inspect;

@@ -23,6 +23,7 @@ const NAMED_MAX: usize = 5;
 /// base image or line was the first to be another one, what ran because of it, and how long that
 /// took. The answer goes to stdout.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kiln explain\n  kiln explain --build 9f2c --format json")]
 pub(crate) struct ExplainArguments {
     /// The last build, which is the one that is told of without any option
     #[arg(long, conflicts_with = "build")]

@@ -37,6 +37,7 @@ const STDIN: &str = "stdin";
 /// `kiln build --check` asks. The rules are described in docs/lint. Findings go to stdout. Exit code
 /// 0: nothing that counts as an error; 1: findings that do; 2: a file cannot be built or read.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kiln lint\n  kiln lint --format sarif app/Dockerfile")]
 pub(crate) struct LintArguments {
     /// Dockerfiles; `-` is stdin [default: Dockerfile in the current directory]
     #[arg(value_name = "FILE")]

@@ -20,6 +20,7 @@ const PRUNE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Look at, check or empty the store
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kiln store ls\n  kiln store verify --repair")]
 pub(crate) struct StoreArguments {
     #[command(flatten)]
     store: StoreOption,
@@ -33,16 +34,22 @@ pub(crate) struct StoreArguments {
 #[derive(Debug, Subcommand)]
 enum StoreVerb {
     /// List the images that have a name
+    #[command(after_help = "Examples:\n  kiln store ls")]
     Ls,
     /// Show what takes how much space
+    #[command(after_help = "Examples:\n  kiln store du")]
     Du,
     /// Read everything and compare it with its digests
+    #[command(after_help = "Examples:\n  kiln store verify\n  kiln store verify --repair")]
     Verify {
         /// Move damaged things out of the way, so that they are made or fetched again
         #[arg(long)]
         repair: bool,
     },
     /// Remove what no image with a name needs
+    #[command(
+        after_help = "Examples:\n  kiln store prune --older-than 7d\n  kiln store prune --all --keep-bytes 10GiB"
+    )]
     Prune {
         /// Remove the build cache too: everything that no image with a name needs
         #[arg(long)]

@@ -11,6 +11,7 @@ use crate::settings::Settings;
 
 /// Print the version
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kiln version")]
 pub(crate) struct VersionArguments {}
 
 impl Command for VersionArguments {

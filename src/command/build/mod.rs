@@ -58,6 +58,12 @@ const THREADS_MAX: usize = 256;
 /// image is printed to stdout, everything else to stderr. Without --output, --push or --load the
 /// image stays in the store, from where `kiln push` can send it.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  kiln build -t registry.example/team/app:1 --push .\n  kiln build --push \
+                  --repo registry.example/team/app\n  kiln build --platform \
+                  linux/amd64,linux/arm64 -o type=oci,dest=app.tar .\n  kiln build --image epp \
+                  --variant debug"
+)]
 pub(crate) struct BuildArguments {
     /// What COPY and ADD take files from: a directory, a tar archive, the address of an archive or
     /// of a git repository; `-` is an archive or a Dockerfile on stdin [default: what kiln.yaml

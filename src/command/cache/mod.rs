@@ -22,6 +22,7 @@ use crate::settings::Settings;
 /// `kiln store` looks after everything that kiln keeps, images with a name included; this is about
 /// what makes builds fast, and can be made or fetched again.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  kiln cache du\n  kiln cache prune --older-than 7d")]
 pub(crate) struct CacheArguments {
     #[command(flatten)]
     store: StoreOption,
@@ -35,10 +36,17 @@ pub(crate) struct CacheArguments {
 #[derive(Debug, Subcommand)]
 enum CacheVerb {
     /// List the steps that need not be done again
+    #[command(after_help = "Examples:\n  kiln cache ls --filter until=24h")]
     Ls(ListFlags),
     /// Show what takes how much space, and when it was used last
+    #[command(
+        after_help = "Examples:\n  kiln cache du --filter until=24h\n  kiln cache du --verbose"
+    )]
     Du(ListFlags),
     /// Remove the build cache, or some of it
+    #[command(
+        after_help = "Examples:\n  kiln cache prune --older-than 7d\n  kiln cache prune --all --force"
+    )]
     Prune(prune::PruneFlags),
 }
 

@@ -43,14 +43,21 @@ pub(crate) struct EmitArguments {
 enum EmitVerb {
     Helm(HelmArguments),
     /// A kustomize component with the images by digest
+    #[command(after_help = "Examples:\n  kiln emit kustomize > images/kustomization.yaml")]
     Kustomize(PlainArguments),
     /// Names, repositories, tags and digests, see docs/hand-off.md
+    #[command(after_help = "Examples:\n  kiln emit json --image epp")]
     Json(PlainArguments),
     /// Assignments for a shell: EPP_IMAGE, EPP_REPOSITORY, EPP_TAG and EPP_DIGEST of `epp`
+    #[command(after_help = "Examples:\n  eval \"$(kiln emit env --image epp)\"")]
     Env(PlainArguments),
     /// The file that `skaffold deploy --build-artifacts` reads
+    #[command(
+        after_help = "Examples:\n  kiln emit skaffold > artifacts.json && skaffold deploy --build-artifacts artifacts.json"
+    )]
     Skaffold(PlainArguments),
     /// The list that the image promoter of Kubernetes reads
+    #[command(after_help = "Examples:\n  kiln emit promoter > images.yaml")]
     Promoter(PlainArguments),
 }
 
