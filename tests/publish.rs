@@ -18,8 +18,8 @@ use crate::cli::Environment;
 use crate::registry_program::RealRegistry;
 use crate::signing::data;
 
-/// Kills of one publication to three registries.
-const KILLS: usize = 100;
+/// Kills of publications to three registries: a hundred in four tests.
+const KILLS: usize = 25;
 
 /// Signatures with a key, and with a chain of certificates.
 const SIGNERS: &str = "signers:\n  key: { kind: cosign, key: 'file:keys/p256.pem' }\n  chain: { kind: \
@@ -389,10 +389,12 @@ struct World {
     real: Option<RealRegistry>,
     client: Client,
     runtime: tokio::runtime::Runtime,
+    /// The name of each signer with which everything is signed.
+    signers: &'static [&'static str],
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(signers: &'static [&'static str]) -> Self {
         let without_referrers = testkit::Options {
             referrers: false,
             ..testkit::Options::default()
@@ -412,6 +414,7 @@ impl World {
                 .enable_all()
                 .build()
                 .expect("a runtime"),
+            signers,
         }
     }
 
@@ -435,7 +438,7 @@ impl World {
             "quiet".to_owned(),
         ];
         words.push(format!("--immutable={version}"));
-        words.extend(["--sign=key".to_owned(), "--sign=chain".to_owned()]);
+        words.extend(self.signers.iter().map(|name| format!("--sign={name}")));
         words.push(digest.to_string());
         for host in self.hosts() {
             for tag in [version, "latest", "edge"] {
@@ -494,6 +497,14 @@ impl World {
         }
     }
 
+    /// A digest has one signature of each signer.
+    #[track_caller]
+    fn signed(&self, repository: &Repository, digest: &Digest) {
+        let expected = ["key", "chain"].map(|name| usize::from(self.signers.contains(&name)));
+        let found = self.signatures(repository, digest);
+        assert_eq!([found.0, found.1], expected, "{repository}@{digest}");
+    }
+
     /// How many signatures a digest has: with the key, and with the chain.
     fn signatures(&self, repository: &Repository, digest: &Digest) -> (usize, usize) {
         let tag = format!("sha256-{}.sig", digest.hex());
@@ -549,8 +560,7 @@ impl World {
             for tag in [version, "latest", "edge"] {
                 if let Some(found) = self.tag(repository, tag) {
                     self.whole(repository, &found);
-                    let signatures = self.signatures(repository, &found);
-                    assert_eq!(signatures, (1, 1), "{repository}:{tag}");
+                    self.signed(repository, &found);
                     if found == *new {
                         visible.insert(tag);
                     }
@@ -560,7 +570,7 @@ impl World {
         for repository in &repositories {
             if !visible.is_empty() {
                 self.whole(repository, new);
-                assert_eq!(self.signatures(repository, new), (1, 1), "{repository}");
+                self.signed(repository, new);
             }
             if visible.contains("latest") || visible.contains("edge") {
                 assert_eq!(
@@ -573,30 +583,34 @@ impl World {
     }
 }
 
-#[test]
-fn a_push_may_be_killed_at_any_request() {
-    let world = World::new();
-    let [old, new] = ["old", "new"].map(|content| world.desk.keep_index(content));
-    world.pushed("count", &old, "v0");
+/// One of four quarters of a hundred kills. Every other push is to repositories where the tags point
+/// at the image before it, the others are to new ones.
+#[track_caller]
+fn killed_at_any_request(quarter: usize, signers: &'static [&'static str]) {
+    let world = World::new(signers);
+    let old = world.desk.keep_index("old");
+    world.pushed("app", &old, "old");
     for told in &world.told {
         told.clear_log();
     }
-    world.pushed("count", &new, "v1");
+    let counted = world.desk.keep_index("counted");
+    world.pushed("app", &counted, "counted");
     let requests = world.told.each_ref().map(|told| told.log().len());
-    for seed in 0..KILLS {
-        let path = format!("app{seed}");
-        // Half of them have something to be moved from.
-        if seed % 2 == 0 {
-            world.pushed(&path, &old, "v0");
-        }
+    for seed in quarter * KILLS..(quarter + 1) * KILLS {
+        let path = match seed % 2 {
+            0 => "app".to_owned(),
+            _ => format!("app{seed}"),
+        };
+        let version = format!("v{seed}");
+        let new = world.desk.keep_index(&version);
         let registry = chance(seed * 2, 2);
         let nth = 1 + chance(seed * 2 + 1, requests[registry]);
-        let mut push = world.push(&path, &new, "v1");
+        let mut push = world.push(&path, &new, &version);
         world.killed(&mut push, registry, nth, seed % 3 != 0);
-        world.consistent(&path, &new, "v1");
-        world.pushed(&path, &new, "v1");
+        world.consistent(&path, &new, &version);
+        world.pushed(&path, &new, &version);
         for repository in world.repositories(&path) {
-            for tag in ["v1", "latest", "edge"] {
+            for tag in [version.as_str(), "latest", "edge"] {
                 assert_eq!(
                     world.tag(&repository, tag).as_ref(),
                     Some(&new),
@@ -604,13 +618,13 @@ fn a_push_may_be_killed_at_any_request() {
                 );
             }
             world.whole(&repository, &new);
-            assert_eq!(world.signatures(&repository, &new), (1, 1), "seed {seed}");
+            world.signed(&repository, &new);
         }
         if seed % 10 == 0 {
             for told in &world.told {
                 told.clear_log();
             }
-            world.pushed(&path, &new, "v1");
+            world.pushed(&path, &new, &version);
             for told in &world.told {
                 assert_eq!(told.log().len(), 3, "{:?}", told.lines());
             }
@@ -619,4 +633,24 @@ fn a_push_may_be_killed_at_any_request() {
     let journals = fs::read_dir(world.desk.store_path().join("journals")).expect("a directory");
     assert_eq!(journals.count(), 0, "all are finished");
     world.desk.succeeds(&["store", "verify"]);
+}
+
+#[test]
+fn a_push_may_be_killed_at_any_request_1() {
+    killed_at_any_request(0, &["key"]);
+}
+
+#[test]
+fn a_push_may_be_killed_at_any_request_2() {
+    killed_at_any_request(1, &["key"]);
+}
+
+#[test]
+fn a_push_may_be_killed_at_any_request_3() {
+    killed_at_any_request(2, &["chain"]);
+}
+
+#[test]
+fn a_push_may_be_killed_at_any_request_4() {
+    killed_at_any_request(3, &["key", "chain"]);
 }

@@ -22,7 +22,10 @@ pub(crate) struct RealRegistry {
 impl RealRegistry {
     /// Starts one; none, with the reason on stderr, where the program is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
+        // It waits for the disk after each blob, and nobody needs what it keeps.
+        let in_memory = tempfile::tempdir_in("/dev/shm");
+        let directory = in_memory.or_else(|_| tempfile::tempdir());
+        let directory = directory.expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0");
         let address = listener.and_then(|listener| listener.local_addr());
         let host = address.expect("a free port").to_string();

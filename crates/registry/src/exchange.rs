@@ -39,8 +39,6 @@ pub(crate) struct Hosts {
     pub(crate) options: Arc<ClientOptions>,
     pub(crate) transport: Transport,
     known: std::sync::Mutex<HashMap<(String, bool), Arc<Host>>>,
-    /// Held while an index of referrers is read, changed and written (D18).
-    pub(crate) referrers_lists: Mutex<()>,
 }
 
 /// What is known about one host.
@@ -54,6 +52,8 @@ pub(crate) struct Host {
     /// Tokens by the scopes that they were asked for. The lock is held while a
     /// token is fetched: whoever comes second wants the same one.
     tokens: Mutex<HashMap<String, (Token, Option<Account>)>>,
+    /// Held while an index of referrers is read, changed and written (D18).
+    pub(crate) referrers_lists: Mutex<()>,
     /// Requests that were let in, to tell a token that wore out from one that
     /// never worked.
     admitted: AtomicU64,
@@ -115,7 +115,6 @@ impl Hosts {
             options,
             transport,
             known: std::sync::Mutex::default(),
-            referrers_lists: Mutex::default(),
         })
     }
 
@@ -130,6 +129,7 @@ impl Hosts {
                 permits: Arc::new(Semaphore::new(self.options.max_concurrency.max(1))),
                 challenge: std::sync::Mutex::default(),
                 tokens: Mutex::default(),
+            referrers_lists: Mutex::default(),
                 admitted: AtomicU64::new(0),
                 wants_chunks: AtomicBool::new(false),
             })

@@ -317,8 +317,9 @@ impl List<'_> {
     /// and once more after a pause, because somebody else may have read before we wrote and write
     /// after we looked.
     async fn enter(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        // Whoever shares this client need not race.
-        let _alone = self.hosts.referrers_lists.lock().await;
+        // Whoever shares this client need not race, and does not wait for other registries.
+        let host = self.hosts.host(self.endpoint);
+        let _alone = host.referrers_lists.lock().await;
         let scope = Scope::push(&self.endpoint.path);
         let exchange = self.hosts.exchange(
             self.endpoint,
