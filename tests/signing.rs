@@ -476,6 +476,19 @@ fn an_index_is_signed_by_its_own_digest() {
     bench.check(&["verify", &child, "--roots", "root.pem"], 0, "verified");
 }
 
+/// An end that lies behind all clocks is not the same as none.
+#[test]
+fn an_expiry_is_never_lost() {
+    let bench = Bench::new(Options::default());
+    let name = bench.name();
+    for expiry in ["100000000h", "0s", "-1h", "soon"] {
+        let expiry = format!("--expiry={expiry}");
+        let sign = [&["sign", &name][..], &NOTATION, &[&expiry]].concat();
+        bench.check(&sign, 2, "is not a duration");
+    }
+    bench.check(&["verify", &name, "--roots", "root.pem"], 6, "NOT VERIFIED");
+}
+
 /// Notation's own policy and trust store.
 #[test]
 fn a_trust_policy_of_notation_is_understood() {

@@ -89,7 +89,8 @@ impl Signer {
                 authority,
                 lasts,
             } => {
-                let expires = lasts.and_then(|lasts| now.checked_add(lasts).ok());
+                let expires = lasts.map(|lasts| now.checked_add(lasts)).transpose();
+                let expires = expires.map_err(|error| self.failed(error))?;
                 let draft = signer.draft(&subject.descriptor, now, expires);
                 let draft = draft.map_err(|error| self.failed(error))?;
                 match authority {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use project::{SignatureEnvelope, SignerDeclaration, SignerKind};
 use registry::Client;
 use sign::{Certificate, Envelope, Signify, SignifyCredentials, SignifyTiming, TimestampAuthority};
@@ -387,7 +387,12 @@ fn kind_name(kind: SignerKind) -> &'static str {
 
 fn duration(text: &str) -> Result<SignedDuration, ProgramError> {
     match text.parse::<SignedDuration>() {
-        Ok(duration) if duration.is_positive() => Ok(duration),
+        // An end that no clock reaches would be none.
+        Ok(duration)
+            if duration.is_positive() && Timestamp::now().checked_add(duration).is_ok() =>
+        {
+            Ok(duration)
+        }
         _ => Err(ProgramError::input(format!(
             "--expiry: `{text}` is not a duration, such as 24h or 8760h"
         ))),

@@ -30,7 +30,7 @@ pub use key::{
 };
 pub use notary::{
     Check, Checks, Draft, ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, Identities,
-    NOTARY_ARTIFACT_TYPE, NotaryRefusal, NotarySigner, SignerError, THUMBPRINTS, Trust,
+    NOTARY_ARTIFACT_TYPE, NotaryRefusal, NotarySigner, SignerError, Stamps, THUMBPRINTS, Trust,
     TrustPolicyError, Verified, envelope_of, read_trust_policy, verify_notary,
 };
 pub use signify::{

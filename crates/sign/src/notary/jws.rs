@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -61,21 +62,27 @@ const PROTECTED: [&str; 8] = [
 ];
 
 /// An object in which no name is there twice: two readers would read two things.
-struct Unique(BTreeMap<String, Value>);
+pub(super) struct Unique<V>(pub(super) BTreeMap<String, V>);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<V> Default for Unique<V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
-            type Value = Unique;
+        struct Names<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Names<V> {
+            type Value = Unique<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
                 let mut unique = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                while let Some((name, value)) = map.next_entry::<String, V>()? {
                     if unique.insert(name, value).is_some() {
                         return Err(serde::de::Error::custom("a name is there twice"));
                     }
@@ -83,7 +90,7 @@ impl<'de> Deserialize<'de> for Unique {
                 Ok(Unique(unique))
             }
         }
-        deserializer.deserialize_map(Names)
+        deserializer.deserialize_map(Names(PhantomData))
     }
 }
 
@@ -102,7 +109,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, EnvelopeError> {
     }
     let url = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| FORM);
     let protected = url(&document.protected)?;
-    let Unique(protected) = serde_json::from_slice(&protected).map_err(|_| FORM)?;
+    let Unique::<Value>(protected) = serde_json::from_slice(&protected).map_err(|_| FORM)?;
     let text = |name: &'static str| match protected.get(name) {
         Some(Value::String(text)) => Ok(text.as_str()),
         _ => Err(EnvelopeError::Header(name)),

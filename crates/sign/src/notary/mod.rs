@@ -13,7 +13,7 @@ use oci::{Descriptor, MediaType};
 use serde::{Deserialize, Serialize};
 
 pub use sign::{Draft, NotarySigner, SignerError};
-pub use trust::{Check, Checks, Identities, Trust};
+pub use trust::{Check, Checks, Identities, Stamps, Trust};
 pub use trust_policy::{TrustPolicyError, read_trust_policy};
 pub use verify::{NotaryRefusal, Verified, envelope_of, verify_notary};
 

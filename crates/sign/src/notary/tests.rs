@@ -586,6 +586,36 @@ fn time_decides() {
     check("p384.jws", "2060-01-01T00:00:00Z", Ok(0));
 }
 
+/// A timestamp is signed by nobody in the envelope: who takes it away must not gain by that.
+#[test]
+fn a_timestamp_that_is_wanted_must_be_there() {
+    let check = |name: &str, stamps: Stamps, now: &str, expected: Result<bool, &str>| {
+        let trust = Trust {
+            checks: Checks {
+                stamps,
+                expiry: Check::Skip,
+                ..Checks::default()
+            },
+            ..trust()
+        };
+        let bytes = data(&format!("notary/{name}"));
+        let found = verify_notary(Envelope::Jws, &bytes, &subject(), &trust, at(now));
+        match (found, expected) {
+            (Ok(found), Ok(stamped)) => assert_eq!(found.timestamped_at.is_some(), stamped),
+            (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+            (found, _) => panic!("{name} {stamps:?}: {found:?}"),
+        }
+    };
+    let (now, late) = ("2026-12-01T00:00:00Z", "2040-01-01T00:00:00Z");
+    check("p384.jws", Stamps::Always, now, Ok(true));
+    check("p256.jws", Stamps::Always, now, Err("it has no timestamp"));
+    check("p256.jws", Stamps::IfThere, now, Ok(false));
+    check("p384.jws", Stamps::AfterExpiry, now, Ok(false));
+    check("p384.jws", Stamps::AfterExpiry, late, Ok(true));
+    check("p256.jws", Stamps::AfterExpiry, now, Ok(false));
+    check("p256.jws", Stamps::AfterExpiry, late, Err("holds from"));
+}
+
 #[test]
 fn only_the_trusted_count() {
     let now = at("2026-12-01T00:00:00Z");
@@ -622,6 +652,23 @@ fn only_the_trusted_count() {
     };
     let verified = verify_notary(Envelope::Jws, &bytes, &subject(), &told, now).unwrap();
     assert!(verified.notes[0].contains("lead to no trusted root"));
+    // What is no chain has no times that could be right.
+    let short = jws_with(
+        |document, _, _| {
+            document["header"]["x5c"]
+                .as_array_mut()
+                .unwrap()
+                .truncate(1)
+        },
+        false,
+    );
+    let resigned = |bytes: Vec<u8>| {
+        let mut document: Value = serde_json::from_slice(&bytes).unwrap();
+        resign(&mut document);
+        document.to_string().into_bytes()
+    };
+    let short = resigned(short);
+    refused_with(Envelope::Jws, &short, &subject(), &told, now, "is no root");
     // An index is not one of its manifests.
     let index = Descriptor::new(MediaType::OciIndex, subject().digest, 246);
     refused_with(

@@ -36,13 +36,24 @@ pub struct Checks {
     pub authenticity: Check,
     /// That the certificates held when it was signed.
     pub timestamp: Check,
-    /// Whether a timestamp is only asked when the certificates hold no longer.
-    pub timestamp_after_expiry: bool,
+    /// When a timestamp is asked for. Only where an authority is trusted can one be.
+    pub stamps: Stamps,
     /// That the signature has not expired.
     pub expiry: Check,
     /// That no certificate was revoked. Kiln looks up no lists: where this is enforced, a
     /// certificate that names a list cannot be believed.
     pub revocation: Check,
+}
+
+/// When a signature must have a timestamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// Never; one that is there must be right.
+    IfThere,
+    /// Always.
+    Always,
+    /// When the certificates hold no longer; before that none is looked at.
+    AfterExpiry,
 }
 
 /// What a failed check means.
@@ -62,7 +73,7 @@ impl Default for Checks {
         Self {
             authenticity: Check::Enforce,
             timestamp: Check::Enforce,
-            timestamp_after_expiry: false,
+            stamps: Stamps::IfThere,
             expiry: Check::Enforce,
             revocation: Check::Log,
         }

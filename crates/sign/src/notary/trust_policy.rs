@@ -1,6 +1,5 @@
 //! `trustpolicy.json` and the trust store beside it, as the notation program keeps them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,8 @@ use std::path::{Path, PathBuf};
 use oci::Repository;
 use serde::Deserialize;
 
-use super::{Check, Checks, Identities, Trust};
+use super::jws::Unique;
+use super::{Check, Checks, Identities, Stamps, Trust};
 use crate::certificate::{Certificate, CertificateError, Identity, IdentityError};
 use crate::key::PEM_BYTES_MAX;
 
@@ -109,7 +109,7 @@ struct Policy {
 struct Level {
     level: String,
     #[serde(default, rename = "override")]
-    overrides: BTreeMap<String, String>,
+    overrides: Unique<String>,
     #[serde(default)]
     verify_timestamp: Option<String>,
 }
@@ -138,15 +138,19 @@ pub fn read_trust_policy(
         what,
     };
     check(&document).map_err(invalid)?;
-    let name = repository.to_string();
-    let scoped = |scope: &str| {
+    let scoped = |fits: &dyn Fn(&str) -> bool| {
         let mut policies = document.trust_policies.iter();
-        policies.find(|policy| policy.registry_scopes.iter().any(|known| known == scope))
+        policies.find(|policy| policy.registry_scopes.iter().any(|scope| fits(scope)))
     };
-    let policy = scoped(&name).or_else(|| scoped("*"));
+    let policy = scoped(&|scope| {
+        scope
+            .parse()
+            .is_ok_and(|known: Repository| known == *repository)
+    })
+    .or_else(|| scoped(&|scope| scope == "*"));
     let policy = policy.ok_or_else(|| TrustPolicyError::NoPolicy {
         path: path.to_owned(),
-        repository: name,
+        repository: repository.to_string(),
     })?;
     let Some(checks) = checks(&policy.signature_verification).map_err(invalid)? else {
         return Ok(None);
@@ -202,10 +206,22 @@ fn check(document: &Document) -> Result<(), String> {
             if scope.contains('*') && (scope != "*" || policy.registry_scopes.len() > 1) {
                 return wrong("has `*` beside other scopes, or in one");
             }
-            if scopes.contains(&scope) {
+            // One that fits nothing would leave its repository to the policy of all others.
+            let repository: Option<Repository> = match scope.as_str() {
+                "*" => None,
+                text => match text.parse() {
+                    Ok(repository) => Some(repository),
+                    Err(_) => {
+                        return wrong(&format!(
+                            "has the scope {scope:?}, which is no REGISTRY/REPOSITORY"
+                        ));
+                    }
+                },
+            };
+            if scopes.contains(&repository) {
                 return wrong(&format!("has the scope {scope:?}, which another has too"));
             }
-            scopes.push(scope);
+            scopes.push(repository);
         }
         if policy.trust_stores.len() > ENTRIES_MAX || policy.trusted_identities.len() > ENTRIES_MAX
         {
@@ -250,7 +266,7 @@ fn checks(level: &Level) -> Result<Option<Checks>, String> {
     let of = |authenticity, timestamp, expiry, revocation| Checks {
         authenticity,
         timestamp,
-        timestamp_after_expiry: false,
+        stamps: Stamps::Always,
         expiry,
         revocation,
     };
@@ -258,16 +274,16 @@ fn checks(level: &Level) -> Result<Option<Checks>, String> {
         "strict" => of(Enforce, Enforce, Enforce, Enforce),
         "permissive" => of(Enforce, Log, Log, Log),
         "audit" => of(Log, Log, Log, Log),
-        "skip" if level.overrides.is_empty() => return Ok(None),
+        "skip" if level.overrides.0.is_empty() => return Ok(None),
         "skip" => return Err("`skip` takes no overrides".to_owned()),
         other => return Err(format!("the level {other:?} is not known")),
     };
     match level.verify_timestamp.as_deref() {
         None | Some("always") => {}
-        Some("afterCertExpiry") => checks.timestamp_after_expiry = true,
+        Some("afterCertExpiry") => checks.stamps = Stamps::AfterExpiry,
         Some(other) => return Err(format!("`verifyTimestamp` cannot be {other:?}")),
     }
-    for (name, value) in &level.overrides {
+    for (name, value) in &level.overrides.0 {
         let check = match value.as_str() {
             "enforce" => Enforce,
             "log" => Log,
@@ -362,4 +378,111 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, TrustPolicyError> {
         ))));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A policy for one repository beside the one for all others, which believes anybody: what the
+    /// first asks for must not be lost by how it is written.
+    fn strict(scope: &str, change: impl FnOnce(&mut Value)) -> String {
+        let mut policy = json!({
+            "name": "strict",
+            "registryScopes": [scope],
+            "signatureVerification": { "level": "strict" },
+            "trustStores": ["ca:ours", "tsa:clocks"],
+            "trustedIdentities": ["x509.subject: C=DE, ST=BW, O=Kiln"],
+        });
+        change(&mut policy);
+        let others = json!({
+            "name": "others",
+            "registryScopes": ["*"],
+            "signatureVerification": { "level": "audit" },
+            "trustStores": ["ca:ours"],
+            "trustedIdentities": ["*"],
+        });
+        json!({ "version": "1.0", "trustPolicies": [policy, others] }).to_string()
+    }
+
+    /// Reads a policy for a repository, and says what its checks are.
+    fn check(policy: &str, repository: &str, expected: Result<(Check, Stamps), &str>) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = format!("{}/tests/data/root.pem", env!("CARGO_MANIFEST_DIR"));
+        for store in ["ca/ours", "tsa/clocks"] {
+            let store = directory.path().join("x509").join(store);
+            fs::create_dir_all(&store).unwrap();
+            fs::copy(&root, store.join("root.pem")).unwrap();
+        }
+        let path = directory.path().join("trustpolicy.json");
+        fs::write(&path, policy).unwrap();
+        let repository = repository.parse().unwrap();
+        let found = read_trust_policy(&path, directory.path(), &repository);
+        let found = found.map(|trust| trust.unwrap().checks);
+        match (found, expected) {
+            (Ok(checks), Ok(wanted)) => assert_eq!((checks.authenticity, checks.stamps), wanted),
+            (Err(error), Err(words)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let text = format!("{error}: {}", cause.unwrap_or_default());
+                assert!(text.contains(words), "{text}");
+            }
+            (found, _) => panic!("{policy}: {found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_policy_is_not_lost_by_how_it_is_written() {
+        let ours = "registry.example/team/app";
+        let enforced = Ok((Check::Enforce, Stamps::Always));
+        check(&strict(ours, |_| {}), ours, enforced);
+        let others = Ok((Check::Log, Stamps::Always));
+        check(&strict(ours, |_| {}), "registry.example/team/other", others);
+        // Other names of the same repository.
+        for hub in ["docker.io/library/alpine", "index.docker.io/library/alpine"] {
+            check(&strict(hub, |_| {}), "docker.io/library/alpine", enforced);
+        }
+        for scope in [
+            "https://registry.example/team/app",
+            "registry.example/team/app:v1",
+            "registry.example/team/App",
+            "registry.example/",
+            "",
+        ] {
+            let wrong = Err("which is no REGISTRY/REPOSITORY");
+            check(&strict(scope, |_| {}), ours, wrong);
+        }
+        let twice = strict("docker.io/library/alpine", |policy| {
+            policy["registryScopes"] = json!(["docker.io/library/alpine", "alpine"]);
+        });
+        check(&twice, ours, Err("which another has too"));
+        let after = strict(ours, |policy| {
+            policy["signatureVerification"]["verifyTimestamp"] = json!("afterCertExpiry");
+        });
+        check(&after, ours, Ok((Check::Enforce, Stamps::AfterExpiry)));
+    }
+
+    #[test]
+    fn nothing_of_a_policy_is_there_twice() {
+        let ours = "registry.example/team/app";
+        let text = strict(ours, |policy| {
+            policy["signatureVerification"]["override"] = json!({ "authenticity": "enforce" });
+        });
+        check(&text, ours, Ok((Check::Enforce, Stamps::Always)));
+        for (once, twice) in [
+            (
+                "\"authenticity\":\"enforce\"",
+                "\"authenticity\":\"enforce\",\"authenticity\":\"log\"",
+            ),
+            (
+                "\"level\":\"strict\"",
+                "\"level\":\"strict\",\"level\":\"audit\"",
+            ),
+        ] {
+            assert!(text.contains(once), "{text}");
+            let text = text.replacen(once, twice, 1);
+            check(&text, ours, Err("is not a trust policy"));
+        }
+    }
 }

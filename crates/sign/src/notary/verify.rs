@@ -6,8 +6,8 @@ use oci::{Descriptor, Manifest, MediaType};
 
 use super::trust::leads_to;
 use super::{
-    Check, Contents, Envelope, EnvelopeError, NOTARY_ARTIFACT_TYPE, Payload, SigningScheme, Trust,
-    cose, jws,
+    Check, Contents, Envelope, EnvelopeError, NOTARY_ARTIFACT_TYPE, Payload, SigningScheme, Stamps,
+    Trust, cose, jws,
 };
 use crate::certificate::{Certificate, Chain, ChainError, Purpose};
 use crate::key::{PublicKeyError, Scheme, VerifyError};
@@ -95,6 +95,9 @@ pub enum NotaryRefusal {
     /// A timestamp that does not count.
     #[error("its timestamp does not count")]
     Timestamp(#[from] TokenError),
+    /// None where one must be.
+    #[error("it has no timestamp, and the policy asks for one of a trusted authority")]
+    NoTimestamp,
     /// Revocation is enforced and cannot be looked up.
     #[error(
         "the certificate of `{0}` names lists of revoked certificates, and kiln looks up none; \
@@ -166,6 +169,10 @@ pub fn verify_notary(
         &mut notes,
     )?;
     settle(checks.expiry, check_expiry(&contents, now), &mut notes)?;
+    // What is no chain held at no time, however little is asked of who signed.
+    if let Err(error) = &chain {
+        settle(checks.timestamp, Err(error.clone().into()), &mut notes)?;
+    }
     if let Ok(chain) = &chain {
         let times = check_times(&contents, chain, trust, now);
         match times {
@@ -305,9 +312,10 @@ fn check_times(
         notes.push("its timestamp was not looked at: no timestamp authority is trusted".into());
         token = None;
     }
-    if trust.checks.timestamp_after_expiry && valid(chain, now, now).is_ok() {
+    if trust.checks.stamps == Stamps::AfterExpiry && valid(chain, now, now).is_ok() {
         token = None;
     }
+    let is_wanted = trust.checks.stamps == Stamps::Always && !trust.timestamp_roots.is_empty();
     match (claims.scheme, token) {
         (SigningScheme::X509, Some(token)) => {
             let roots = &trust.timestamp_roots;
@@ -316,6 +324,7 @@ fn check_times(
             valid(chain, claims.signed_at, claims.signed_at)?;
             Ok((Some(stamp.at), notes))
         }
+        (SigningScheme::X509, None) if is_wanted => Err(NotaryRefusal::NoTimestamp),
         (SigningScheme::X509, None) => {
             valid(chain, claims.signed_at, claims.signed_at)?;
             if let Err(refusal) = valid(chain, now, now) {
