@@ -10,8 +10,8 @@ use oci::{DOCUMENT_BYTES_MAX, Descriptor, Digest, Index, Platform, Raw};
 use store::Store;
 use store::blob::{BlobError, BlobWriter};
 
-use crate::export::image_files::REFERENCE_NAME;
 use crate::regular_file;
+use publish::sink::REFERENCE_NAME;
 
 /// The tag of an image that is asked for without one.
 const TAG_DEFAULT: &str = "latest";

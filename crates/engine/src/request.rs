@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dockerfile::remote::{GitAddress, HttpAddress};
 use oci::{Compression, Platform, Reference};
+pub use publish::sink::Destination;
 
 use crate::annotations::Annotations;
 use crate::attest::AttestationRequest;
@@ -232,15 +233,6 @@ pub enum Split {
     Always,
     /// Never; files of different platforms under one name must be the same.
     Never,
-}
-
-/// Where an archive goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// A file, made or replaced by rename.
-    File(PathBuf),
-    /// The standard output.
-    Stdout,
 }
 
 /// Where RUN runs (DESIGN: the ladder).

@@ -783,7 +783,10 @@ fn an_image_of_the_store_is_pushed_later() {
     assert_eq!(hint.unwrap(), "the store has kiln.test/app:1");
     let config = ImageName::Digest(report.images[0].config.clone());
     let error = bench.push(config, &destination).unwrap_err();
-    assert!(error.to_string().contains("not an image"), "{error}");
+    assert!(
+        error.to_string().contains("cannot be pushed"),
+        "{error}: a configuration is no image"
+    );
 }
 
 /// Nothing in these tests comes from elsewhere.

@@ -7,10 +7,11 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::image_files::{ArchiveError, ImageFiles};
-use super::supply::Supply;
+use publish::Content;
+use publish::sink::{ArchiveError, ImageFiles};
+
+use super::supply::{SupplyError, supply_error};
 use crate::handover::{HandoverError, docker_answers, find_program, hand_over};
 use crate::interrupt::Interrupt;
 use store::layer::TarStreamError;
@@ -33,7 +34,9 @@ impl LoadError {
         match self {
             Self::NoProgram => Some(format!("install one of them, or {OTHERWISE}")),
             Self::NoDaemon => Some(format!("start it, install podman, or {OTHERWISE}")),
-            Self::Handover(HandoverError::Write(ArchiveError::Supply(error))) => error.advice(),
+            Self::Handover(HandoverError::Write(ArchiveError::Blob { source, .. })) => {
+                supply_error(source).and_then(SupplyError::advice)
+            }
             Self::Handover(
                 HandoverError::Start { .. }
                 | HandoverError::Refused { .. }
@@ -53,12 +56,12 @@ struct Engine {
 /// Loads the image, and says into what.
 pub(crate) async fn load(
     files: ImageFiles,
-    supply: Arc<Supply>,
+    content: Content,
     program_path: &OsStr,
     interrupt: &Interrupt,
 ) -> Result<&'static str, LoadError> {
     let engine = choose(program_path).await?;
-    let write = move |pipe: &mut dyn io::Write| files.write_tar(&supply, pipe);
+    let write = move |pipe: &mut dyn io::Write| files.write_tar(&*content.blobs, pipe);
     let is_broken_pipe = |error: &ArchiveError| {
         matches!(error, ArchiveError::Tar(TarStreamError::Write(error))
             if error.kind() == io::ErrorKind::BrokenPipe)

@@ -2,15 +2,12 @@
 //! know each other.
 
 mod bring;
-mod docker_archive;
-pub(crate) mod image_files;
+mod image_files;
 mod load;
 mod local;
-mod oci_layout;
 mod platform_roots;
 pub(crate) mod registry;
 mod root_files;
-mod sink;
 pub(crate) mod supply;
 mod tar;
 
@@ -19,6 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci::{Digest, Reference};
+use publish::Content;
+use publish::sink::{
+    ArchiveError, ArchiveFile, ArchiveFileError, ImageFiles, LayoutError, NotOneImage, write_layout,
+};
 use shelf::Address;
 use store::{DiskError, Store};
 
@@ -32,14 +33,11 @@ use crate::ports::Ports;
 use crate::report::{OutputReport, Traffic};
 use crate::request::{BuildRequest, Destination, Output, Shape, Split};
 use bring::BringError;
-use image_files::{ArchiveError, ImageFiles};
 use load::LoadError;
 use local::LocalError;
-use oci_layout::LayoutError;
 use platform_roots::{PlatformRoot, PlatformRootsError};
 use root_files::RootError;
-use sink::{Sink, SinkError};
-use supply::Supply;
+use supply::{SuppliedBlobs, Supply, SupplyError, supply_error};
 use tar::RootTarError;
 
 /// What became of an image.
@@ -62,7 +60,7 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
                 destination,
                 tar: true,
             }
-            | Output::Tar { destination, .. } => Sink::check(destination)
+            | Output::Tar { destination, .. } => ArchiveFile::check(destination)
                 .map_err(|error| Failure::from(error).told(unwritten(destination)))?,
             Output::Oci {
                 destination: Destination::Stdout,
@@ -74,7 +72,7 @@ pub(crate) fn check(request: &BuildRequest, ports: &Ports) -> Result<(), BuildEr
             }
             Output::Docker { destination } => {
                 one_image(request, "an archive for docker")?;
-                Sink::check(destination)
+                ArchiveFile::check(destination)
                     .map_err(|error| Failure::from(error).told(unwritten(destination)))?;
             }
             Output::Load => {
@@ -196,20 +194,20 @@ pub(crate) async fn export(
                 destination,
                 tar: true,
             } => {
-                let files = ImageFiles::layout(images, &request.tags);
-                exported
-                    .outputs
-                    .push(export.archive(files, destination).await?);
+                let content = export.content(images);
+                let files = image_files::layout(&content, images, &request.tags);
+                let written = export.archive(files, content, destination).await?;
+                exported.outputs.push(written);
             }
             Output::Oci {
                 destination,
                 tar: false,
             } => exported.outputs.push(export.layout(destination).await?),
             Output::Docker { destination } => {
-                let files = docker_archive::files(images.plain(), &request.tags);
-                exported
-                    .outputs
-                    .push(export.archive(files, destination).await?);
+                let content = export.content(images.plain());
+                let files = export.docker(&content)?;
+                let written = export.archive(files, content, destination).await?;
+                exported.outputs.push(written);
             }
             Output::Tar { destination, split } => {
                 let written = export.root_tar(destination, *split).await?;
@@ -259,17 +257,32 @@ impl Export<'_> {
         Supply::new(self.ports, self.layers)
     }
 
+    fn content(&self, images: &ImageSet) -> Content {
+        Content {
+            root: images.descriptor(),
+            documents: images.documents(),
+            blobs: Arc::new(SuppliedBlobs(Arc::new(self.supply()))),
+        }
+    }
+
+    fn docker(&self, content: &Content) -> Result<ImageFiles, BuildError> {
+        // An index was refused before the build.
+        let files = image_files::docker(content, self.tags);
+        files.map_err(|error: NotOneImage| BuildError::failed("there is no such archive", error))
+    }
+
     async fn archive(
         &self,
         files: ImageFiles,
+        content: Content,
         destination: &Destination,
     ) -> Result<OutputReport, BuildError> {
-        let supply = self.supply();
         let (to, interrupt) = (destination.clone(), self.ports.interrupt.clone());
         let written = blocking(move || -> Result<(), Failure> {
-            let mut sink = Sink::open(&to, &interrupt)?;
-            files.write_tar(&supply, &mut sink)?;
-            Ok(sink.finish()?)
+            let is_stopped = || interrupt.is_triggered();
+            let mut file = ArchiveFile::open(&to, &is_stopped)?;
+            files.write_tar(&*content.blobs, &mut file)?;
+            Ok(file.finish()?)
         });
         self.told(written.await, || unwritten(destination))?;
         Ok(at(destination))
@@ -280,11 +293,12 @@ impl Export<'_> {
             Destination::File(path) => path.clone(),
             Destination::Stdout => unreachable!("refused before the build"),
         };
-        let files = ImageFiles::layout(self.images, self.tags);
-        let supply = self.supply();
+        let content = self.content(self.images);
+        let files = image_files::layout(&content, self.images, self.tags);
         let interrupt = self.ports.interrupt.clone();
         let written = blocking(move || -> Result<(), Failure> {
-            Ok(oci_layout::write(&files, &supply, &path, &interrupt)?)
+            let is_stopped = || interrupt.is_triggered();
+            Ok(write_layout(&files, &*content.blobs, &path, &is_stopped)?)
         });
         self.told(written.await, || unwritten(destination))?;
         Ok(at(destination))
@@ -301,9 +315,10 @@ impl Export<'_> {
             Destination::Stdout => false,
         };
         let write = self.write_roots(split, repeated, move |roots| {
-            let mut sink = Sink::open(&to, &interrupt)?;
-            tar::write(roots, &mut sink)?;
-            Ok(sink.finish()?)
+            let is_stopped = || interrupt.is_triggered();
+            let mut file = ArchiveFile::open(&to, &is_stopped)?;
+            tar::write(roots, &mut file)?;
+            Ok(file.finish()?)
         });
         self.told(write.await, || unwritten(destination))?;
         Ok(at(destination))
@@ -336,9 +351,10 @@ impl Export<'_> {
     }
 
     async fn load(&self) -> Result<OutputReport, BuildError> {
-        let files = docker_archive::files(self.images.plain(), self.tags);
-        let (supply, ports) = (Arc::new(self.supply()), self.ports);
-        let loaded = load::load(files, supply, &ports.program_path, &ports.interrupt).await;
+        let content = self.content(self.images.plain());
+        let files = self.docker(&content)?;
+        let ports = self.ports;
+        let loaded = load::load(files, content, &ports.program_path, &ports.interrupt).await;
         let engine = self.told(loaded.map_err(Failure::from), || UNLOADED.to_owned())?;
         Ok(OutputReport::Loaded {
             engine: engine.to_owned(),
@@ -426,8 +442,8 @@ impl Failure {
     }
 }
 
-impl From<SinkError> for Failure {
-    fn from(error: SinkError) -> Self {
+impl From<ArchiveFileError> for Failure {
+    fn from(error: ArchiveFileError) -> Self {
         Self::new(error.is_input(), None, error)
     }
 }
@@ -435,7 +451,7 @@ impl From<SinkError> for Failure {
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
         let advice = match &error {
-            ArchiveError::Supply(error) => error.advice(),
+            ArchiveError::Blob { source, .. } => supply_error(source).and_then(SupplyError::advice),
             ArchiveError::Tar(_) => None,
         };
         Self::new(false, advice, error)
@@ -454,7 +470,16 @@ impl From<BringError> for Failure {
 
 impl From<LayoutError> for Failure {
     fn from(error: LayoutError) -> Self {
-        Self::new(error.is_input(), error.advice(), error)
+        let advice = match &error {
+            LayoutError::Blob { source, .. } => supply_error(source).and_then(SupplyError::advice),
+            LayoutError::Directory { .. }
+            | LayoutError::Write { .. }
+            | LayoutError::Replace { .. }
+            | LayoutError::Index { .. }
+            | LayoutError::IndexSize(_)
+            | LayoutError::Interrupted => error.advice(),
+        };
+        Self::new(error.is_input(), advice, error)
     }
 }
 

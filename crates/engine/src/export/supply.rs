@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use oci::{Descriptor, Digest, Repository};
+use publish::Blobs;
+use registry::BlobSource;
 use store::Store;
 use store::blob::BlobError;
 
@@ -177,4 +179,58 @@ impl Read for Blob {
             Source::Shelf(reader) => reader.read(buffer),
         }
     }
+}
+
+/// The blobs for whoever writes images to files. What is behind an error of reading is the
+/// [`SupplyError`] in it.
+pub(crate) struct SuppliedBlobs(pub(crate) Arc<Supply>);
+
+impl Blobs for SuppliedBlobs {
+    fn source(&self, blob: &Descriptor) -> Option<Arc<dyn BlobSource>> {
+        let (supply, blob) = (Arc::clone(&self.0), blob.clone());
+        Some(Arc::new(SuppliedBlob { supply, blob }))
+    }
+
+    fn repositories(&self, blob: &Descriptor) -> Vec<Repository> {
+        let origin = self.0.origins.get(&blob.digest);
+        let repository = origin.as_ref().and_then(Origin::repository);
+        repository.cloned().into_iter().collect()
+    }
+}
+
+struct SuppliedBlob {
+    supply: Arc<Supply>,
+    blob: Descriptor,
+}
+
+impl BlobSource for SuppliedBlob {
+    fn open(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let blob = self.supply.open(&self.blob).map_err(io::Error::other)?;
+        let mut reader = Explained(Some(blob));
+        io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+        Ok(Box::new(reader))
+    }
+}
+
+/// A blob whose errors say what is behind them. Nothing can be read after one.
+struct Explained(Option<Blob>);
+
+impl Read for Explained {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(blob) = &mut self.0 else {
+            return Err(io::Error::other("it could not be read before"));
+        };
+        match blob.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => match self.0.take() {
+                Some(blob) => Err(io::Error::other(blob.failure(error))),
+                None => Err(error),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The error of supplying that is in an error of reading.
+pub(crate) fn supply_error(error: &io::Error) -> Option<&SupplyError> {
+    error.get_ref()?.downcast_ref()
 }

@@ -13,7 +13,7 @@ use crate::{Blobs, Content};
 
 /// The key of the tag in an index (image specification, "Pre-Defined Annotation
 /// Keys").
-pub(crate) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
+pub const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// The key of the whole name in an index, as BuildKit writes and containerd
 /// reads it.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";

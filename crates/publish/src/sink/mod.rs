@@ -8,14 +8,14 @@ mod layout;
 mod store;
 
 pub use archive_file::{ArchiveFile, ArchiveFileError, Destination};
-pub use image_files::{ArchiveError, ImageFiles, LayoutName, NotOneImage, described, entries};
+pub use image_files::{
+    ArchiveError, ImageFiles, LayoutName, NotOneImage, REFERENCE_NAME, described, entries,
+};
 pub use joined::joined;
 pub use layout::{LayoutError, write_layout};
 pub use store::{KeepError, keep};
 
-pub(crate) use image_files::{
-    DOCKER_FILE, IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, REFERENCE_NAME, blob_name,
-};
+pub(crate) use image_files::{DOCKER_FILE, IMAGE_NAME, INDEX_FILE, LAYOUT_FILE, blob_name};
 
 /// Says whether the user wishes to stop; asked between pieces.
 pub type Stop<'s> = &'s (dyn Fn() -> bool + Sync);
