@@ -21,8 +21,7 @@ fn what_somebody_tagged_outlives_its_channel() {
     };
     // One is a release; the other is in an index of somebody's.
     let (released, kind, bytes) = team.registry.manifest(plain, "latest").expect("an image");
-    team.registry
-        .put_manifest(plain, "v1.0", &kind, bytes.clone());
+    team.registry.put_manifest(plain, "v1.0", &kind, bytes);
     let (listed, kind, bytes) = team.registry.manifest(debug, "latest").expect("an image");
     let index = json!({
         "schemaVersion": 2, "mediaType": OCI_INDEX,

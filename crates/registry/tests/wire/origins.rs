@@ -380,3 +380,44 @@ fn mirrors_get_their_own_account_and_cannot_lie() {
     mirror.put_blob("copy/a", sample.config.clone());
     pull(format!("{}/a:1", home.host())).expect("home is down");
 }
+
+#[test]
+fn lists_deletes_and_questions_lose_the_credentials_elsewhere() {
+    for auth in both_kinds() {
+        for code in [302, 307] {
+            let (home, foreign, client) = pair(auth.clone());
+            let name = repository(&format!("{}/a", home.host()));
+            let digest = oci::Digest::of(b"nothing");
+            // From here on the account is shown without being asked for.
+            block_on(client.may_push(&name)).expect("an answer");
+            let location = format!("{}/v2/a/elsewhere", foreign.url());
+            for endpoint in [Endpoint::Tags, Endpoint::Catalog, Endpoint::Referrers] {
+                let location = location.clone();
+                home.fault(
+                    Match::new(Method::GET, endpoint),
+                    Action::Redirect { code, location },
+                );
+            }
+            let delete = Match::new(Method::DELETE, Endpoint::Manifest);
+            home.fault(delete, Action::Redirect { code, location });
+            block_on(client.tags(&name)).expect_err("there is no such list");
+            block_on(client.repositories(&name)).expect_err("there is no such list");
+            let _ = block_on(client.referrers(&name, &digest, None));
+            let asked = foreign.log().len();
+            assert!(asked >= 3, "{asked}");
+            block_on(client.delete_manifest(&name, &digest)).expect_err("not followed");
+            assert_eq!(foreign.log().len(), asked, "a delete goes nowhere else");
+            home.fault(
+                Match::new(Method::POST, Endpoint::UploadStart),
+                Action::ReplaceHeader {
+                    name: "location".into(),
+                    value: Some(format!("{}/v2/a/blobs/uploads/none", foreign.url())),
+                },
+            );
+            block_on(client.may_push(&name)).expect("an answer");
+            assert!(foreign.log().len() > asked, "the session is given up there");
+            assert_clean("lists", &foreign);
+            assert!(home.log().iter().any(testkit::Recorded::has_credentials));
+        }
+    }
+}
