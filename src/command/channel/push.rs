@@ -256,6 +256,8 @@ impl Push<'_> {
             return self.planned(&kept, &admitted, current.as_ref());
         }
         let built = declared::build(&self.set, ports).await?;
+        let (commit, dirty) = self.commit();
+        let was_dirty = current.as_ref().is_some_and(|kept| kept.record.dirty);
         let mut moved = Vec::new();
         for member in built.members {
             let before = current.as_ref().and_then(|current| {
@@ -264,6 +266,8 @@ impl Push<'_> {
                     .image(&member.member.image, &member.member.variant)
             });
             let image = self.image(&member)?;
+            // What was made of more than a commit is not what the channel has of a clean one.
+            let before = before.filter(|_| dirty || !was_dirty);
             // Equal inputs: what is there is as good, and everybody has it already.
             if let Some(before) = before
                 && before.input_digest == image.input_digest
@@ -290,7 +294,6 @@ impl Push<'_> {
                 immutable_tags: self.own_tags.clone(),
             });
         }
-        let (commit, dirty) = self.commit();
         let mixed = !left_out.is_empty();
         if let Some(current) = &current
             && moved.is_empty()
