@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sign", &["oci"]),
     ("google", &[]),
     ("handoff", &["oci", "dockerfile"]),
-    ("artifact-registry", &["oci", "google"]),
+    ("artifact_registry", &["oci", "google"]),
     ("project", &["oci", "policy"]),
     ("publish", &["oci", "registry", "store"]),
     (
@@ -77,7 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "view",
             "sign",
             "google",
-            "artifact-registry",
+            "artifact_registry",
             "handoff",
             "project",
             "publish",
