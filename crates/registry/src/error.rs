@@ -287,6 +287,9 @@ impl Error {
             ErrorKind::Unauthorized => {
                 "log in to the registry, or check which account its entry in config.json names"
             }
+            ErrorKind::Denied if self.account_used().is_none() => {
+                "log in to the registry: `kiln login HOST`"
+            }
             ErrorKind::Denied => "ask for the permission, or use another account",
             ErrorKind::RateLimited { .. } => {
                 "wait, log in for a higher limit, or configure a mirror"

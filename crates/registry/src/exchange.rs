@@ -129,7 +129,7 @@ impl Hosts {
                 permits: Arc::new(Semaphore::new(self.options.max_concurrency.max(1))),
                 challenge: std::sync::Mutex::default(),
                 tokens: Mutex::default(),
-            referrers_lists: Mutex::default(),
+                referrers_lists: Mutex::default(),
                 admitted: AtomicU64::new(0),
                 wants_chunks: AtomicBool::new(false),
             })
