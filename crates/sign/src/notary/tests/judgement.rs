@@ -106,7 +106,7 @@ fn only_the_trusted_count() {
             document["header"]["x5c"]
                 .as_array_mut()
                 .unwrap()
-                .truncate(1)
+                .truncate(1);
         },
         false,
     );
