@@ -134,7 +134,7 @@ fn a_project_is_built_as_one_and_again_from_the_cache() {
     // The same copy for two platforms, and as the base of bbr on both, is one step.
     let copies = said
         .lines()
-        .filter(|line| line.ends_with("] COPY shared.txt /"));
+        .filter(|line| line.starts_with('#') && line.ends_with("] COPY shared.txt /"));
     assert_eq!(copies.count(), 1, "{said}");
     let text = std::fs::read(place.environment.work().join("built.json")).expect("a file");
     let metadata: Value = serde_json::from_slice(&text).expect("JSON");
@@ -208,6 +208,49 @@ fn all_images_are_published_together_under_the_names_of_the_project() {
     assert!(place.registry.manifest("team/bbr", &head).is_some());
     // The same again is a success, and sends nothing.
     place.built(&["--push", "--quiet"]);
+}
+
+#[test]
+fn what_a_destination_wants_signed_is_signed_or_not_there() {
+    let place = Place::new();
+    let text = |name: &str| String::from_utf8(crate::signing::data(name)).expect("a text");
+    place.write("keys/key.pem", &text("keys/p256.pem"));
+    place.write("keys/key.pub", &text("keys/p256.pub"));
+    let destinations = "destinations:\n  \
+        release: {registry: REGISTRY, prefix: release, sign: [key]}\n  \
+        other: {registry: REGISTRY, prefix: other}\n";
+    let declare = |key: &str| {
+        let (digest, _, _) = place.registry.manifest("busybox", "1").expect("busybox");
+        let images = DECLARATION.replace("DIGEST", digest.as_str());
+        let signers = format!("signers:\n  key: {{kind: cosign, key: \"{key}\"}}\n");
+        place.write("kiln.yaml", &format!("{images}{destinations}{signers}"));
+    };
+    declare("env:NO_SUCH_KEY");
+    let head = place.commit();
+    place.refused(&["--push", "--dirty", "allow"], "NO_SUCH_KEY");
+    for repository in ["release/epp", "release/bbr", "other/epp", "other/bbr"] {
+        assert!(place.registry.tags(repository).is_empty(), "{repository}");
+    }
+    declare("file:keys/key.pem");
+    place.built(&["--push", "--quiet", "--dirty", "allow"]);
+    let judged = |repository: &str, tag: &str| {
+        let name = format!("{}/{repository}:{tag}", place.registry.host());
+        let said = (place.environment).run(&["verify", &name, "--key", "keys/key.pub"]);
+        said
+    };
+    let debug = format!("{head}-debug");
+    for (image, tag) in [
+        ("epp", &head),
+        ("epp", &debug),
+        ("bbr", &head),
+        ("base", &head),
+    ] {
+        let said = judged(&format!("release/{image}"), tag);
+        assert!(said.starts_with("exit 0\n"), "{image}:{tag}: {said}");
+        // The same digest, in a repository where nobody asked for a signature.
+        let said = judged(&format!("other/{image}"), tag);
+        assert!(said.starts_with("exit 6\n"), "{image}:{tag}: {said}");
+    }
 }
 
 #[test]

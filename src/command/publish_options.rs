@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use engine::{Publishing, Seals};
 use oci::Reference;
+use publish::Seal;
 
+use super::build::declared::signed_by;
 use super::build::results::{prepare_file, write_whole};
 use crate::error::ProgramError;
 use crate::ports;
 use crate::project::{self, LoadedProject, ProjectFlags};
 use crate::settings::Settings;
-use crate::signing::{Signers, seals};
+use crate::signing::{Confined, Signers, seals};
 
 /// Options of verbs that publish.
 #[derive(Args, Debug)]
@@ -135,12 +138,19 @@ impl PublishOptions {
         };
         let mut all = Vec::new();
         if !self.signers.is_empty() {
-            all.extend(signers.of_project(Some(project), &named)?);
+            all.extend(seals(signers.of_project(Some(project), &named)?));
         }
-        if !demanded.is_empty() {
-            all.extend(signers.of_project(Some(project), &demanded)?);
+        for name in demanded {
+            let repositories = signed_by(project.values(), &name);
+            for signer in signers.of_project(Some(project), &[name])? {
+                let repositories = repositories.clone();
+                all.push(Arc::new(Confined {
+                    signer,
+                    repositories,
+                }) as Arc<dyn Seal>);
+            }
         }
-        publishing.seals = Seals(seals(all));
+        publishing.seals = Seals(all);
         Ok(())
     }
 

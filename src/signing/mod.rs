@@ -5,12 +5,14 @@ mod material;
 mod options;
 mod trial;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use oci::Repository;
 use publish::{Seal, SealError, Sealed, Subject};
 use sign::{Certificate, CosignSigner, Envelope, NotarySigner, Signify, TimestampAuthority};
 
@@ -151,6 +153,39 @@ impl Seal for Signer {
         subject: &'s Subject,
     ) -> Pin<Box<dyn Future<Output = Result<Sealed, SealError>> + Send + 's>> {
         Box::pin(self.make(subject))
+    }
+}
+
+/// A signer of some repositories only.
+pub(crate) struct Confined {
+    /// Who signs.
+    pub(crate) signer: Signer,
+    /// What is in these.
+    pub(crate) repositories: BTreeSet<Repository>,
+}
+
+impl Seal for Confined {
+    fn name(&self) -> &str {
+        self.signer.name()
+    }
+
+    fn identity(&self) -> String {
+        self.signer.identity()
+    }
+
+    fn signs_tags(&self) -> bool {
+        self.signer.signs_tags()
+    }
+
+    fn seals(&self, repository: &Repository) -> bool {
+        self.repositories.contains(repository)
+    }
+
+    fn seal<'s>(
+        &'s self,
+        subject: &'s Subject,
+    ) -> Pin<Box<dyn Future<Output = Result<Sealed, SealError>> + Send + 's>> {
+        self.signer.seal(subject)
     }
 }
 

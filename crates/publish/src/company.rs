@@ -39,8 +39,8 @@ pub(crate) async fn accompany(
     for attachment in &destination.item.attachments {
         attach(client, repository, attachment).await?;
     }
-    for seal in &destination.item.seals {
-        let identity = identity(seal.as_ref(), destination);
+    for seal in destination.seals() {
+        let identity = identity(seal, destination);
         let kept = journal.seal(&identity, repository, destination.digest());
         let sealed = match kept {
             Some(sealed) => sealed,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use oci::{AttachmentPlace, Digest, Document, Reference, Repository, Tag};
 use serde_json::json;
 
-use crate::{Item, Publication, Target};
+use crate::{Item, Publication, Seal, Target};
 
 /// The most pairs of an image and a repository in one publication.
 pub const DESTINATIONS_MAX: usize = 4096;
@@ -93,7 +93,14 @@ impl<'p> Destination<'p> {
 
     /// Whether something must be beside the image before a tag may point at it.
     pub(crate) fn has_company(&self) -> bool {
-        !self.item.seals.is_empty() || !self.item.attachments.is_empty()
+        self.seals().next().is_some() || !self.item.attachments.is_empty()
+    }
+
+    /// Who has to seal the image here.
+    pub(crate) fn seals(&self) -> impl Iterator<Item = &'p dyn Seal> {
+        let repository = &self.target.repository;
+        let seals = self.item.seals.iter().map(|seal| &**seal);
+        seals.filter(move |seal| seal.seals(repository))
     }
 
     /// The tags, those that never move first, and whether each may be moved.

@@ -23,6 +23,11 @@ pub trait Seal: Send + Sync {
         false
     }
 
+    /// Whether it seals what is in this repository.
+    fn seals(&self, _repository: &Repository) -> bool {
+        true
+    }
+
     /// Seals `subject`. What it returns is stored beside the subject before any tag moves.
     fn seal<'s>(
         &'s self,

@@ -511,7 +511,7 @@ impl Run<'_> {
                             change: tag.change(),
                         })
                         .collect(),
-                    sealed_by: (destination.item.seals.iter())
+                    sealed_by: (destination.seals())
                         .map(|seal| seal.name().to_owned())
                         .collect(),
                 }

@@ -12,5 +12,5 @@ mod request;
 
 pub(crate) use build::{BuiltMember, BuiltSet, build};
 pub(crate) use choice::{Member, Selection, members};
-pub(crate) use naming::{Named, Names};
+pub(crate) use naming::{Named, Names, signed_by};
 pub(crate) use request::{DeclaredSet, declared_set, defaults};

@@ -43,14 +43,8 @@ impl<'p> Names<'p> {
         };
         let mut places = Vec::new();
         for destination in destinations {
-            let registry = destination.registry.as_ref().or(project.registry.as_ref());
-            let Some(registry) = registry else {
+            let Some(place) = place(project, destination) else {
                 return Ok(None);
-            };
-            let prefix = destination.prefix.as_ref().or(project.prefix.as_ref());
-            let place = match prefix {
-                Some(prefix) => format!("{registry}/{prefix}"),
-                None => registry.clone(),
             };
             if !places.contains(&place) {
                 places.push(place);
@@ -89,6 +83,38 @@ impl<'p> Names<'p> {
         }
         Ok(named)
     }
+}
+
+/// What the repositories of a destination are below; nothing where no registry is known.
+fn place(project: &Project, destination: &DestinationDeclaration) -> Option<String> {
+    let registry = destination
+        .registry
+        .as_ref()
+        .or(project.registry.as_ref())?;
+    let prefix = destination.prefix.as_ref().or(project.prefix.as_ref());
+    Some(match prefix {
+        Some(prefix) => format!("{registry}/{prefix}"),
+        None => registry.clone(),
+    })
+}
+
+/// The repositories of all images in those destinations that want this signer.
+pub(crate) fn signed_by(project: &Project, signer: &str) -> BTreeSet<Repository> {
+    let destinations = project.destinations.values();
+    let places: Vec<String> = destinations
+        .filter(|destination| destination.sign.iter().any(|name| name == signer))
+        .filter_map(|destination| place(project, destination))
+        .collect();
+    let paths = || {
+        let images = project.images.iter();
+        images.map(|(name, image)| image.path.as_ref().unwrap_or(name))
+    };
+    places
+        .iter()
+        .flat_map(|place| paths().map(move |path| format!("{place}/{path}")))
+        // What is no name is said where images are named.
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 fn of_variant(tag: &Tag, member: &Member) -> Result<Tag, ProgramError> {
