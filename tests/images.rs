@@ -235,8 +235,7 @@ fn what_a_destination_wants_signed_is_signed_or_not_there() {
     place.built(&["--push", "--quiet", "--dirty", "allow"]);
     let judged = |repository: &str, tag: &str| {
         let name = format!("{}/{repository}:{tag}", place.registry.host());
-        let said = (place.environment).run(&["verify", &name, "--key", "keys/key.pub"]);
-        said
+        (place.environment).run(&["verify", &name, "--key", "keys/key.pub"])
     };
     let debug = format!("{head}-debug");
     for (image, tag) in [
