@@ -152,6 +152,11 @@ fn a_chart_that_ignores_values_is_told_with_what_it_reads() {
         "exit 0\nstdout:\ninferenceExtension:\n  image:\n    \
          repository: registry.example/p1/gie/epp\n    tag: \"5d41402\"\n",
     );
+    // What is no text is no template, and is no reason to fail.
+    let logo = environment.work().join("chart/templates/logo.png");
+    std::fs::write(&logo, [0x89, b'P', 0xff]).expect("a file");
+    let said = environment.run(&arguments("epp=inferenceExtension.image"));
+    assert!(said.starts_with("exit 0\n"), "{said}");
     // A helm that renders what the values do not reach.
     let helm = |rendered: &str| {
         environment.write(

@@ -252,27 +252,36 @@ fn read(path: &Path) -> Result<Option<String>, ProgramError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(wrong("cannot be read").because(&error)),
     };
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX)
-        .read_to_string(&mut text)
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
         .map_err(|error| wrong("cannot be read").because(&error))?;
-    Ok(Some(text))
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(wrong(&format!("has more than {FILE_BYTES_MAX} bytes")));
+    }
+    // What is no text names no value either.
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// All files below a directory, as texts; what is no text is no template.
+/// All files below a directory, which may be missing.
 fn collect(directory: &Path, texts: &mut Vec<String>) -> Result<(), ProgramError> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Ok(());
+    let wrong = |what: &str| ProgramError::input(format!("{} {what}", directory.display()));
+    let unreadable = |error: std::io::Error| wrong("cannot be read").because(&error);
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
     };
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry.map_err(unreadable)?;
         if texts.len() >= FILES_MAX {
-            return Ok(());
+            return Err(wrong(&format!("has more than {FILES_MAX} files")));
         }
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => collect(&path, texts)?,
-            Ok(kind) if kind.is_file() => texts.extend(read(&path)?),
-            Ok(_) | Err(_) => {}
+        let (path, kind) = (entry.path(), entry.file_type().map_err(unreadable)?);
+        if kind.is_dir() {
+            collect(&path, texts)?;
+        } else if kind.is_file() {
+            texts.extend(read(&path)?);
         }
     }
     Ok(())
