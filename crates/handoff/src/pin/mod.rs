@@ -8,9 +8,6 @@ use std::ops::Range;
 
 use oci::Reference;
 
-/// What is read: more is a mistake.
-pub(super) const FINDINGS_MAX: usize = 10_000;
-
 /// The kind of a file, which its name tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -108,10 +105,7 @@ impl Findings {
     fn take(&mut self, text: &str, bytes: Range<usize>) {
         let place = Place::of(text, bytes);
         match place.written.parse() {
-            Ok(reference) if self.names.len() < FINDINGS_MAX => {
-                self.names.push(Finding { place, reference });
-            }
-            Ok(_) => {}
+            Ok(reference) => self.names.push(Finding { place, reference }),
             Err(error) => {
                 let error: oci::ReferenceError = error;
                 let reason = error.reason;
