@@ -66,10 +66,6 @@ impl LoadedProject {
     }
 
     /// An error about a value of the file, shown with its line.
-    #[allow(
-        dead_code,
-        reason = "for verbs whose values are checked where they are used"
-    )]
     pub(crate) fn wrong(&self, path: &[&str], message: &str, help: Option<String>) -> ProgramError {
         let mut finding = project::Diagnostic::error(self.declared.places.of(path), message, "");
         finding.help = help;

@@ -2,7 +2,7 @@
 
 use oci::{Descriptor, Reference};
 use publish::Content;
-use publish::sink::{ImageFiles, LayoutName, NotOneImage, entries};
+use publish::sink::{ImageFiles, LayoutName, entries};
 
 use crate::image_set::ImageSet;
 
@@ -20,13 +20,4 @@ pub(crate) fn layout(content: &Content, images: &ImageSet, tags: &[Reference]) -
         }
     });
     ImageFiles::layout_of(&[content], entries.collect())
-}
-
-/// An archive for docker and podman.
-///
-/// # Errors
-///
-/// For an index, which such an archive has no place for.
-pub(crate) fn docker(content: &Content, tags: &[Reference]) -> Result<ImageFiles, NotOneImage> {
-    ImageFiles::docker(content, tags)
 }

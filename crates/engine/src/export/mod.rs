@@ -267,7 +267,7 @@ impl Export<'_> {
 
     fn docker(&self, content: &Content) -> Result<ImageFiles, BuildError> {
         // An index was refused before the build.
-        let files = image_files::docker(content, self.tags);
+        let files = ImageFiles::docker(content, self.tags);
         files.map_err(|error: NotOneImage| BuildError::failed("there is no such archive", error))
     }
 
